@@ -116,14 +116,14 @@ def _program(
     folder: str,
     prepare: Prepare | None,
     module: str | None = None,
-    together: bool = False,
+    streams: tuple[str, str] = ("out", "err"),
 ) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
     # The process that this one is forked from may have looked for it already.
     tempfile.tempdir = None
-    for number, name in ((1, "out"), (2, "out" if together else "err")):
+    for number, name in enumerate(streams, 1):
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -175,13 +175,13 @@ def start_forked(
     *arguments: str,
     prepare: Prepare | None = None,
     module: str | None = None,
-    together: bool = False,
+    streams: tuple[str, str] = ("out", "err"),
     **variables: str,
 ) -> multiprocessing.context.ForkServerProcess:
-    """Start the program as `run` does, and leave it running; `together` keeps both streams in the file `out`."""
+    """Start the program as `run` does, and leave it running; `streams` are the files of its output and its errors."""
     process = _forks().Process(
         target=_program,
-        args=(arguments, environment(**variables), str(folder), prepare, module, together),
+        args=(arguments, environment(**variables), str(folder), prepare, module, streams),
         daemon=True,
     )
     process.start()

@@ -46,8 +46,14 @@ def load_by_copying(paper: str) -> None:
     shipped.load = partial(copy_database, paper)
 
 
-FORKED = re.compile(r"(?P<words>(?:pairsearch|python) [^|&;<>()$`?\[\]#~%\n\\]+?)(?P<told>; echo \$\?)?")
-"""A line that needs no shell: a program, with `*` in names of files, and perhaps its exit code."""
+FORKED = re.compile(
+    r"(?P<words>(?:pairsearch|python) [^|&;<>()$`?\[\]#~%\n\\]+?)"
+    r"(?:(?P<told>; echo \$\?)| (?P<err>2)?> (?P<file>[\w.]+)(?(err)| 2>&1 & echo \$! > (?P<number>[\w.]+)))?"
+)
+"""A line that needs no shell: a program, with `*` in names of files, and perhaps its exit code.
+
+Or with its standard error in a file; or left running, with all that it writes in one file and its number in another.
+"""
 LIMIT = 120
 """Seconds after which a command of a page counts as hanging."""
 AMOUNT = re.compile(r"\b\d+(?:[.,]\d+)*(?:e-?\d+)? ?(?:ns|µs|ms|s|min|h|kB|KiB|MB|MiB|GB|GiB)\b")
@@ -226,7 +232,10 @@ class Reader:
                 if program == "python":
                     words = words[1:] if words[0] == "-m" else words
                     module, *words = words
-                printed = self._fork(words, module)
+                if forked["number"]:
+                    self._leave_running(words, module, forked["file"], forked["number"])
+                    continue
+                printed = self._fork(words, module, forked["file"])
                 if forked["told"]:
                     printed, self._code = f"{printed}{self._code}\n", 0
             told = number + 1 < len(typed) and "$?" in typed[number + 1].line
@@ -241,10 +250,17 @@ class Reader:
             else [word]
         )
 
-    def _fork(self, arguments: list[str], module: str | None = None) -> str:
+    def _leave_running(self, arguments: list[str], module: str | None, output: str, number: str) -> None:
+        process = programs.start_forked(
+            self.folder, *arguments, module=module, streams=(output, output), **self.variables
+        )
+        (self.folder / number).write_text(f"{process.pid}\n", encoding="utf-8")
+        self._code = 0
+
+    def _fork(self, arguments: list[str], module: str | None = None, complaints: str | None = None) -> str:
         """Run the program, or another, as `programs.run` does, which takes a tenth of the time of a start."""
         process = programs.start_forked(
-            self.folder, *arguments, module=module, together=True, **self.variables
+            self.folder, *arguments, module=module, streams=("out", complaints or "out"), **self.variables
         )
         process.join(LIMIT)
         assert process.exitcode is not None, (

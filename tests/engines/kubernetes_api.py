@@ -143,7 +143,7 @@ class Pod:
         }
         words = [word.replace("$$", "$") for word in container["args"]]
         self.process = programs.start_forked(
-            self.inside(container["workingDir"]), *words, together=True, **environment
+            self.inside(container["workingDir"]), *words, streams=("out", "out"), **environment
         )
 
     def inside(self, *path: str) -> Path:
