@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -168,9 +169,18 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
     A configuration that a worker trains at this moment gets its result too; the worker finds that it lost its claim.
     """
     c, before = configurations.c, 0 if made.study is None else len(made.study.definition.grid)
+    # Thousands of rows have a handful of provenances.
+    provenance_of = cache(lambda facts: provenance_id(connection, json.loads(facts)))
+
+    def row_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns of a row with the ids of its study and of its provenance."""
+        row = dict(stored) | {"study_id": study.id}
+        facts = row.pop("provenance")
+        return row | {"provenance_id": None if facts is None else provenance_of(facts)}
+
     rows = []
     for offset, key in enumerate(made.new):
-        row = _row(connection, study, given.configurations[key]) | {"key": key}
+        row = row_of(given.configurations[key]) | {"key": key}
         rows.append(row if made.study is None else row | {"rank": before + offset})
     if rows:
         insert_many(connection, configurations, rows)
@@ -178,14 +188,14 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
     if left:
         insert_many(connection, jobs, left)
     for key in made.results:
-        row = _row(connection, study, given.configurations[key]) | {"trial_id": None}
+        row = row_of(given.configurations[key]) | {"trial_id": None}
         del row["rank"]
         open_one = (c.study_id == study.id, c.key == key, c.state.not_in(COVERED))
         connection.execute(update(configurations).where(*open_one).values(**row))
         connection.execute(update(jobs).where(jobs_of(study.id, key, "fold")).values(state=JobState.DROPPED))
     if not made.runs:
         return
-    insert_many(connection, runs, [_row(connection, study, given.runs[place].row) for place in made.runs])
+    insert_many(connection, runs, [row_of(given.runs[place].row) for place in made.runs])
     with_curves = {place: of for place in made.runs if (of := given.runs[place].curves)}
     r = runs.c
     found = connection.execute(select(r.id, r.key, r.kind, r.run).where(r.study_id == study.id))
@@ -196,10 +206,3 @@ def store(connection: Connection, given: Incoming, made: Plan, study: StoredStud
     ]
     if points:
         insert_many(connection, curves, points)
-
-
-def _row(connection: Connection, study: StoredStudy, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a row with the ids of its study and of its provenance."""
-    row = dict(given) | {"study_id": study.id}
-    facts = row.pop("provenance")
-    return row | {"provenance_id": None if facts is None else provenance_id(connection, json.loads(facts))}
