@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -153,27 +152,20 @@ class Stack:
             "NUMBA_CACHE_DIR": "/dev/null/cache",
         }
 
-    def start(
-        self, service: str, *more: str, command: str | None = None, **changed: str
-    ) -> subprocess.Popen[str]:
-        """The service's command, or another in its container.
+    def start(self, command: str) -> ForkServerProcess:
+        """Start a command in the dashboard's container."""
+        streams = ("dashboard.out", "dashboard.err")
+        return programs.start_forked(
+            self.scratch, *shlex.split(command), streams=streams, **self.environment("dashboard")
+        )
+
+    def run(self, service: str, *more: str, command: str | None = None, **changed: str) -> programs.Ended:
+        """Run the service's command, or another in its container, to its end, in a forked process (`programs.run`).
 
         Args:
             more: appended to the command.
             changed: environment variables to set otherwise.
         """
-        words = shlex.split(command or self.compose["services"][service]["command"])
-        return subprocess.Popen(
-            [sys.executable, "-m", "pairsearch", *words, *more],
-            cwd=self.scratch,
-            env=self.environment(service) | changed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, service: str, *more: str, command: str | None = None, **changed: str) -> programs.Ended:
-        """Run the same to its end, in a forked process (`programs.run`)."""
         words = shlex.split(command or self.compose["services"][service]["command"])
         return programs.run(self.scratch, *words, *more, **self.environment(service) | changed)
 

@@ -8,12 +8,12 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 
+import programs
 import pytest
 from availability import unavailable
 from stack import ROOT, Stack
@@ -42,17 +42,10 @@ def answer(port: int, path: str, method: str = "GET", *, login: str | None = Non
             return error.code, error.read().decode()
 
 
-def wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, process.communicate()
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < end, f"nobody listens on port {port}"
-            time.sleep(0.05)
-        else:
-            return
+def listens(port: int, *, alive: bool) -> bool:
+    assert alive, "it ended"
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +61,13 @@ def caddy() -> str:
 def dashboard(stack: Stack) -> Iterator[int]:
     """The port of the `dashboard` service's command, on a database that it may only read."""
     port = free_port()
-    process = stack.start("dashboard", command=f"dashboard --host 127.0.0.1 --port {port}")
+    process = stack.start(f"dashboard --host 127.0.0.1 --port {port}")
     try:
-        wait_for(port, process)
+        programs.wait_for(lambda: listens(port, alive=process.is_alive()), "the dashboard")
         yield port
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.join(60)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +102,7 @@ def proxy(caddy: str, dashboard: int, tmp_path_factory: pytest.TempPathFactory) 
         text=True,
     )
     try:
-        wait_for(port, process)
+        programs.wait_for(lambda: listens(port, alive=process.poll() is None), "the proxy")
         yield port
     finally:
         process.terminate()
