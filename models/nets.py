@@ -283,9 +283,11 @@ class Draws:
     """
 
     def __init__(self, seed: int, device: str | torch.device = "cpu") -> None:
-        self._cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+        kind = torch.device(device).type
+        self._cuda = [torch.device(device)] if kind == "cuda" else []
         with torch.random.fork_rng(devices=self._cuda):
-            torch.manual_seed(seed)
+            # For all devices, where another one is used; that notes the whole stack for each kind that is not in use.
+            torch.default_generator.manual_seed(seed) if kind == "cpu" else torch.manual_seed(seed)
             self._state = self._now()
 
     @contextmanager
