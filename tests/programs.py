@@ -237,4 +237,4 @@ def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENC
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"waited {patience} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)

@@ -18,6 +18,7 @@ import tiny
 from alembic.util import pyfiles
 from filelock import FileLock
 
+from pairsearch.data import sources
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.workers.objective import CrossValidation
@@ -33,7 +34,7 @@ def warm() -> None:
         study = create_study(database, loaded).study
         Worker(database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0).run(1)
         database.close()
-    # Programs read their data themselves.
+    # Programs resolve their data themselves.
     problem._SOURCES.clear()
 
 
@@ -64,6 +65,8 @@ def use_large_pages() -> None:
 
 # Alembic executes all revisions of Optuna's tables whenever a storage is opened, the same ones each time.
 pyfiles.load_module_py = cache(pyfiles.load_module_py)
+# scikit-learn's images are read and resized once for all programs.
+sources._digits = cache(sources._digits)
 
 # In a fresh clone the kernels are compiled here: by one of the test processes, for all of them. Of other users of this
 # machine nobody can lock the file.
