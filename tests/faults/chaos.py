@@ -22,6 +22,8 @@ from pairsearch.search.common.errors import DatabaseAwayError
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
 
+LOOK_SECONDS = 0.1
+"""Between two looks at the workers and at what they hold."""
 END_SECONDS = 600.0
 """After the last fault, the study has to end within this."""
 
@@ -145,7 +147,7 @@ class Chaos:
 
     def _until(self, end: float, *, to_the_end: bool = False) -> None:
         """Keep the crowd at its number until a moment, or until all workers found nothing more to do."""
-        while time.monotonic() < end:
+        while (left := end - time.monotonic()) > 0:
             self._wake()
             for worker in [worker for worker in self.workers if worker.exitcode is not None]:
                 self.workers.remove(worker)
@@ -155,12 +157,13 @@ class Chaos:
                     said = (self._folders[worker.pid] / "err").read_text(encoding="utf-8")
                     self.damage.complaints.append(f"exit code {code}: {said}")
             self._watch()
-            if to_the_end and not self.workers and self._open() == 0:
-                return
-            if not (to_the_end and self._open() == 0):
+            if to_the_end and self._open() == 0:
+                if not self.workers:
+                    return
+            else:
                 while len(self.workers) < self.size:
                     self._start()
-            time.sleep(0.02)
+            time.sleep(min(left, LOOK_SECONDS))
         assert not to_the_end, (
             f"not done {END_SECONDS:.0f} s after the last fault: {tiny.states(self.database)}"
         )

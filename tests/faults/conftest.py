@@ -36,16 +36,24 @@ def at_leisure(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, .
     return found
 
 
-@pytest.fixture
-def server_url(server: Server) -> str:
-    """A fresh database on the server that may be hurt."""
-    return server.create_database(f"faults_{next(_numbers)}")
+@pytest.fixture(scope="session")
+def hardy_file(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the study, which is in the database `hardy`, to be copied."""
+    return promise.create(tmp_path_factory.mktemp("hardy"), server.create_database("hardy"))
 
 
 @pytest.fixture
-def hardy(server_url: str, tmp_path: Path) -> Iterator[tuple[Database, Path]]:
+def server_url(server: Server, request: pytest.FixtureRequest) -> str:
+    """A fresh database on the server that may be hurt, with the study where the test wants it."""
+    with_study = "hardy" in request.fixturenames
+    if with_study:
+        request.getfixturevalue("hardy_file")
+    return server.create_database(f"faults_{next(_numbers)}", "hardy" if with_study else "template1")
+
+
+@pytest.fixture
+def hardy(server_url: str, hardy_file: Path) -> Iterator[tuple[Database, Path]]:
     """The study in that database, and its file."""
-    file = promise.create(tmp_path, server_url)
     database = open_database(server_url)
-    yield database, file
+    yield database, hardy_file
     database.close()

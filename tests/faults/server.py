@@ -49,10 +49,10 @@ class Server:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             yield connection
 
-    def create_database(self, name: str) -> str:
-        """A new database; its URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """A new database, a copy of another; its URL."""
         with self.admin() as connection:
-            connection.execute(f"create database {name}")
+            connection.execute(f"create database {name} template {template}")
         return self.url(name)
 
     def connections(self, database: str) -> int:

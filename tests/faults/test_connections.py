@@ -41,7 +41,7 @@ def test_a_connection_that_breaks_during_commit_stores_nothing_twice(
     finally:
         wire.close()
     assert ended.code == 0, ended.err
-    assert "worker ends: 24 finished, 0 handed back, 0 superseded, 0 failed" in ended.out
+    assert "worker ends: 12 finished, 0 handed back, 0 superseded, 0 failed" in ended.out
     assert wire.broken >= promise.POINTS / 2
     promise.assert_kept(database, expected)
     # A claim whose COMMIT was not answered is found again, or handed back: no lease had to run out.

@@ -14,11 +14,11 @@ from pairsearch.search.database.connection import open_database
 from pairsearch.search.ledger.studies import list_studies
 from pairsearch.search.setup import opening
 
-CREATORS = 12
-WORKERS = 16
+CREATORS = 8
+WORKERS = 8
 
 
-def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
+def test_eight_creations_at_once_on_a_fresh_database(database_url: str, tmp_path: Path) -> None:
     toml = tiny.write_toml(tmp_path / "hardy.toml", **promise.FIELDS)
     folders = [tmp_path / f"creator{number}" for number in range(CREATORS)]
     creators = []
@@ -30,7 +30,7 @@ def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_pat
     assert [(ended.code, ended.err) for ended in ends] == [(0, "")] * CREATORS
     said = sorted(ended.out for ended in ends)
     assert said == sorted(
-        ["hardy: created, 24 configurations inserted\n"]
+        ["hardy: created, 12 configurations inserted\n"]
         + ["hardy: was there, 0 configurations inserted\n"] * (CREATORS - 1)
     )
     database = open_database(database_url)
@@ -44,7 +44,7 @@ def test_twelve_creations_at_once_on_a_fresh_database(database_url: str, tmp_pat
     database.close()
 
 
-def test_sixteen_workers_on_one_sqlite_file(
+def test_eight_workers_on_one_sqlite_file(
     sqlite_url: str, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     study = promise.create(tmp_path, sqlite_url)

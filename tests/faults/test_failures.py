@@ -26,12 +26,12 @@ def test_out_of_memory_is_tried_again_after_a_control_shown_and_laid_out_again(
     assert "1 failed" in ended.out
 
     database = open_database(sqlite_url)
-    assert tiny.states(database) == {"finished": 23, "failed": 1}
+    assert tiny.states(database) == {"finished": 11, "failed": 1}
     assert tiny.rows(database, "configurations", "key, errors, claims", "where state = 'failed'") == [
         (POOR, 1, 1)
     ]
     looked = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE=sqlite_url)
-    assert "hardy: coverage 23/24, 1 failed (`pairsearch retry hardy` has them tried again):" in looked.out
+    assert "hardy: coverage 11/12, 1 failed (`pairsearch retry hardy` has them tried again):" in looked.out
     assert f"  {POOR}: MemoryError" in looked.out
 
     again = programs.run(tmp_path, "retry", "hardy", PAIRSEARCH_STORAGE=sqlite_url)

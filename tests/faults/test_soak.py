@@ -77,14 +77,17 @@ def test_the_promise_under_many_faults(server: Server, server_url: str, tmp_path
 
 
 LONG = (promise.create_long, partial(promise.create_long, rest=0.0), promise.LONG_POINTS, 4)
-PAPER = partial(promise.create, epochs=60, evaluation={"epochs": 200})
+PAPER = partial(
+    promise.create, epochs=60, evaluation={"epochs": 200},
+    grid=promise.FIELDS["grid"] | {"weight_decay": [0.0, 0.001, 0.01, 0.1]},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("make", "alone", "points", "top"),
     [
         pytest.param(*LONG, id="own problem with checkpoints"),
-        pytest.param(PAPER, PAPER, promise.POINTS, 12, id="paper's problem"),
+        pytest.param(PAPER, PAPER, 24, 12, id="paper's problem"),
     ],
 )
 def test_rounds_and_stops(
