@@ -57,7 +57,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_any_module_trains_as_in_the_plain_loop(architecture: str, optimiser: str, batch_size: int) -> None:
-    job = make_job(architecture, batch_size=batch_size, optimiser=optimiser)
+    job = make_job(architecture, batch_size=batch_size, epochs=2, optimiser=optimiser)
     history, expected = history_of(single.train, job), history_of(reference.train, job)
     assert_agree(history, expected)
     for got, plain in zip(history.parameters, expected.parameters, strict=True):
@@ -70,7 +70,8 @@ def test_any_module_trains_as_in_the_plain_loop(architecture: str, optimiser: st
 @pytest.mark.parametrize("architecture", ["wsal", "normalised"])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_bits_are_the_same_alone_and_beside_others(architecture: str, batch_size: int) -> None:
-    job = make_job(architecture, batch_size=batch_size, members=tuple(make_member(n) for n in range(3)))
+    members = tuple(make_member(n) for n in range(3))
+    job = make_job(architecture, batch_size=batch_size, epochs=2, members=members)
     together = history_of(single.train, job)
     for k in range(3):
         assert_identical(history_of(single.train, alone(job, k)), together, [k])

@@ -61,14 +61,17 @@ def of_the_reference(architecture: str, **changes: Any) -> tuple[TrainingJob, Hi
     return job, history_of(reference.train, job)
 
 
+# Long trainings, of the reference and of the one that trains the most; steps of the others are held to the reference.
+LEARNING = pytest.mark.parametrize("trainer", ["reference", "compiled"], indirect=True)
+
+
 @pytest.mark.parametrize("architecture", ["b1", "b2", "ws", "wsal", "pretrained"])
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 def test_agrees_with_the_reference_on_every_architecture_and_batch_size(
     fast_trainer: Trainer, architecture: str, batch_size: int
 ) -> None:
     # 33 pairs leave a partial last batch at 7, and a single partial batch at 50.
-    epochs = 2 if batch_size == 1 else 3
-    job, expected = of_the_reference(architecture, batch_size=batch_size, epochs=epochs)
+    job, expected = of_the_reference(architecture, batch_size=batch_size, epochs=2)
     assert_agree(fast_trainer(job), expected)
 
 
@@ -155,6 +158,7 @@ def test_pre_training_sees_the_digits_and_not_which_is_larger(trainer: Trainer) 
     assert not changed(pre_trained(trainer, job), pre_trained(trainer, replace(job, members=others)))
 
 
+@LEARNING
 def test_pre_training_teaches_the_digits_and_the_comparison_follows(trainer: Trainer) -> None:
     member = make_member(0, pairs=80, learning_rate=1e-3)
     job = make_job("pretrained", batch_size=5, epochs=16, frozen="all", members=(member,))
@@ -192,6 +196,7 @@ def test_agrees_with_the_reference_where_images_are_black(fast_trainer: Trainer,
     assert_agree(fast_trainer(job), history_of(reference.train, job), tolerance=1e-5)
 
 
+@LEARNING
 def test_learns(trainer: Trainer) -> None:
     history = trainer(
         make_job("wsal", batch_size=5, epochs=8, members=(make_member(0, pairs=80, learning_rate=1e-3),))
@@ -241,7 +246,7 @@ def test_a_callback_sees_every_epoch_and_ends_the_job_by_an_exception(trainer: T
 
 def test_the_auxiliary_weight_changes_wsal_alone(trainer: Trainer) -> None:
     def final_loss(architecture: str, weight: float) -> float:
-        job = make_job(architecture, members=(make_member(0, aux_loss_weight=weight),))
+        job = make_job(architecture, epochs=1, members=(make_member(0, aux_loss_weight=weight),))
         return float(trainer(job).train_loss[0, -1])
 
     assert final_loss("wsal", 0.0) != final_loss("wsal", 5.0)
