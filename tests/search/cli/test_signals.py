@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -72,7 +71,7 @@ def test_a_worker_hands_its_configuration_back(
     assert_all_is_handed_back(long_study)
 
 
-def workers_of(run: ForkServerProcess | subprocess.Popen[str], count: int) -> list[psutil.Process]:
+def workers_of(run: ForkServerProcess, count: int) -> list[psutil.Process]:
     """The worker processes of a `run`, which are forked from it, once there are so many."""
 
     def found() -> list[psutil.Process]:
@@ -92,16 +91,18 @@ def test_run_stops_its_workers_and_shows_nobody_the_password(
 ) -> None:
     """On SIGINT; the tests below have the other signals."""
     assert "open-sesame" in database_url
-    run = programs.start(tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url)
+    run = programs.start_forked(
+        tmp_path, "run", "long.toml", "--workers", "2", PAIRSEARCH_STORAGE=database_url
+    )
     programs.wait_for(lambda: tiny.states(long_study)["running"] == 2, "two running configurations")
     workers = workers_of(run, 2)
     for process in (psutil.Process(run.pid), *workers):
         assert "open-sesame" not in " ".join(process.cmdline())
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=programs.PATIENCE)
-    assert (run.returncode, err) == (130, INTERRUPTED)
+    os.kill(run.pid or 0, signal.SIGINT)
+    ended = programs.ended(run, tmp_path)
+    assert (ended.code, ended.err) == (130, INTERRUPTED)
     assert not any(worker.is_running() for worker in workers)
-    assert "open-sesame" not in out + err
+    assert "open-sesame" not in ended.out + ended.err
     assert_all_is_handed_back(long_study)
     with long_study.read() as connection:
         for table in ("trial_user_attributes", "study_user_attributes", "trial_system_attributes"):

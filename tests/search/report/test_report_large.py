@@ -21,11 +21,11 @@ from pairsearch.search.report.grid import ROOM, _kept
 from pairsearch.search.report.parallel import LABELLED, LINES
 from pairsearch.search.report.parameters import Parameter
 
-# 4,000 configurations: twenty learning rates and weight decays, five batch sizes, two weights.
+# 2,000 configurations: twenty learning rates, ten weight decays, five batch sizes, two weights.
 GRID = {
     "batch_size": [5, 10, 15, 20, 25],
     "learning_rate": [10.0 ** -(1 + place / 8) for place in range(20)],
-    "weight_decay": [10.0 ** -(1 + place / 8) for place in range(20)],
+    "weight_decay": [10.0 ** -(1 + place / 8) for place in range(10)],
     "hidden_units": [10],
     "aux_loss_weight": [1.0, 5.0],
 }
@@ -60,10 +60,10 @@ def traces(report: Document, name: str) -> list[dict[str, Any]]:
 
 def test_lines_that_cannot_be_told_apart_are_sampled_and_the_page_says_so(report: Document) -> None:
     drawn = [trace["x"].count(None) for trace in traces(report, "parallel")]
-    assert drawn == [min(LINES, count) for count in (2000, 1000, 600, 320, 80)]
-    assert f"Drawn are {sum(drawn)} of the 4,000" in figure(report, "parallel").caption
-    assert "of the 4,000, at most" in figure(report, "seconds").caption
-    assert sum(len(trace["y"]) for trace in traces(report, "seconds")) < 4000
+    assert drawn == [min(LINES, count) for count in (1000, 500, 300, 160, 40)]
+    assert f"Drawn are {sum(drawn)} of the 2,000" in figure(report, "parallel").caption
+    assert "of the 2,000, at most" in figure(report, "seconds").caption
+    assert sum(len(trace["y"]) for trace in traces(report, "seconds")) < 2000
 
 
 def test_values_are_named_as_far_as_there_is_room(report: Document) -> None:
@@ -95,7 +95,7 @@ def test_facets_fit_beside_each_other_and_what_is_left_out_is_said(report: Docum
 def test_boxes_are_of_all_configurations_however_many(report: Document) -> None:
     boxes = [trace for trace in traces(report, "effects") if trace["type"] == "box"]
     # Two figures of each of the four parameters that vary, five numbers for each of their values.
-    assert [len(trace["median"]) for trace in boxes] == [5, 5, 20, 20, 20, 20, 2, 2]
+    assert [len(trace["median"]) for trace in boxes] == [5, 5, 20, 20, 10, 10, 2, 2]
     tables = [
         block for section in report.parts[1].sections for block in section.blocks if isinstance(block, Table)
     ]
@@ -104,11 +104,11 @@ def test_boxes_are_of_all_configurations_however_many(report: Document) -> None:
         for table in tables
         if table.caption.startswith("By the value of each parameter: validation loss")
     ]
-    assert [row[2] for row in found.rows] == ["800"] * 5 + ["200"] * 40 + ["2000"] * 2
+    assert [row[2] for row in found.rows] == ["400"] * 5 + ["100"] * 20 + ["200"] * 10 + ["1000"] * 2
 
 
 def test_the_importance_is_that_of_the_whole_grid(report: Document) -> None:
-    assert "covers all 4000 configurations" in figure(report, "importance").caption
+    assert "covers all 2000 configurations" in figure(report, "importance").caption
     (bars,) = traces(report, "importance")
     assert sum(bars["x"]) == pytest.approx(100, abs=0.1)
 

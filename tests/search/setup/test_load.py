@@ -17,7 +17,6 @@ import pytest
 import tiny
 from pyarrow import parquet
 
-from pairsearch.data.sources import Source
 from pairsearch.search.common.errors import InputError, StudyError
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.jobs import Ledger
@@ -31,13 +30,11 @@ from pairsearch.search.report.page import render
 from pairsearch.search.results.evaluations import rounds_within
 from pairsearch.search.results.export import export_folder
 from pairsearch.search.results.folder import SHIPPED, read_folder
-from pairsearch.search.results.study_table import mean_curve, read_table
+from pairsearch.search.results.study_table import read_table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.load import load, load_into
-from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
-from pairsearch.studies.definition import read, shipped
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -427,22 +424,6 @@ def test_the_shipped_results_are_what_export_writes_of_them(paper: Database, tmp
         for one in (shipped, again):
             assert one.schema.metadata[b"format"] == b"1"
         assert [field.metadata for field in shipped.schema] == [field.metadata for field in again.schema]
-
-
-def test_a_shipped_result_is_what_training_gives_here_bit_for_bit(
-    paper: Database, mnist_source: Source
-) -> None:
-    """The one that is soonest trained; the tutorial of the paper trains others."""
-    table = read_table(paper, get_study(paper, "b1"))
-    soonest = int(table.seconds.argmin())
-    loaded = tiny.loaded(read(shipped()["b1"]), mnist_source)
-    outcome = CrossValidation(loaded)(table.configurations[soonest])
-    assert outcome is not None
-    assert table.values.keys() == outcome.folds[0].curves.keys()
-    for name, values in table.values.items():
-        curves = [fold.curves[name] for fold in outcome.folds]
-        assert [curve[-1] for curve in curves] == values[soonest].tolist()
-        assert mean_curve(curves) == table.curves[name][soonest].tolist()
 
 
 @ON_SQLITE

@@ -351,12 +351,14 @@ def test_what_cannot_be_judged_is_refused(
 STUDIES = 40
 
 
-# Each layout meets each noise under one of the protocols, and each protocol meets each layout and each noise. The
-# program behind the published table (`benchmarks/calibration.py`) measures all combinations.
+# Each layout meets every second noise under one of the protocols, and each protocol meets each layout and each noise.
+# The program behind the published table (`benchmarks/calibration.py`) measures all combinations.
 @pytest.mark.parametrize(("place", "layout"), list(enumerate(LAYOUTS)), ids=LAYOUTS)
 def test_on_known_truths_what_is_said_holds(place: int, layout: str, show: Callable[[str], None]) -> None:
     for number, (noise, folds) in enumerate(zip(NOISES, (5, 10, 10, 10, 5, 10), strict=True)):
-        protocol = PROTOCOLS[(place + number) % 2]
+        if (place + number) % 2:
+            continue
+        protocol = PROTOCOLS[(place // 2 + number // 2) % 2]
         found = measure(Scenario(layout, noise, protocol, 48, folds), STUDIES)
         show(
             f"verdict: {protocol}, {folds} folds, means {layout}, noise {noise}: best in the set {found.coverage:.3f}, "
