@@ -231,10 +231,15 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
     )
 
 
-def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Wait until a condition holds, or fail the test, also in an objective, whose exceptions a worker takes."""
+def wait_for(
+    condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.05
+) -> None:
+    """Wait until a condition holds, or fail the test, also in an objective, whose exceptions a worker takes.
+
+    Where it takes long to look, a longer pause leaves the processor to what is waited for.
+    """
     end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:
             pytest.fail(f"waited {patience} s in vain for {what}")
-        time.sleep(0.05)
+        time.sleep(pause)

@@ -32,6 +32,16 @@ from pairsearch.studies.definition import Definition, parse
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded, load
 
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are forked from this process, as from a worker, unless a test says otherwise.
+
+    Threads of the tests' own processes wait for nothing that a run needs, and a program takes a second to start.
+    """
+    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: True)
+
+
 BREAKS = """
 import ctypes, os, signal, subprocess, sys, time
 
@@ -260,7 +270,6 @@ def project_problem(project: Project, **changes: Any) -> Loaded:
 @pytest.fixture(params=["forked", "started"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Runs are forked from what this process has loaded, or from a program that is started for them."""
-    # Threads of the tests' own processes wait for nothing that a run needs.
     monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: request.param == "forked")
     return str(request.param)
 
@@ -487,6 +496,10 @@ def test_check_and_evaluate_train_in_processes_of_their_own(on_sqlite: Project) 
     assert "AssertionError" in on_sqlite.run("check", "mine.toml", "--points", "1").err
 
 
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize(
+    "either_way", ["started"], indirect=True
+)  # what it is forked from has its own memory
 def test_peak_memory_of_a_run_is_the_worker_s_to_know(on_sqlite: Project) -> None:
     loaded = isolation_of(
         on_sqlite, "def fit(params, run, report):\n    held = bytearray(3 * 10**8)\n    report(1, loss=1.0)\n"
