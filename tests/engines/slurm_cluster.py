@@ -101,13 +101,15 @@ def cluster(folder: Path) -> Iterator[Path]:
         start("slurmctld", "-D", "-f", str(configuration))
         start("slurmd", "-D", "-f", str(configuration))
         programs.wait_for(
-            lambda: "idle" in ask(configuration, "sinfo", "-h", "-o", "%t"), "a node that is idle"
+            lambda: "idle" in ask(configuration, "sinfo", "-h", "-o", "%t"), "a node that is idle", pause=0.2
         )
         try:
             yield configuration
         finally:
             ask(configuration, "scancel", "--user", getpass.getuser())
-            programs.wait_for(lambda: not ask(configuration, "squeue", "-h"), "Slurm's queue to be empty")
+            programs.wait_for(
+                lambda: not ask(configuration, "squeue", "-h"), "Slurm's queue to be empty", pause=0.2
+            )
 
 
 SEARCHED = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))

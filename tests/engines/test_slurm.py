@@ -48,7 +48,7 @@ def shown(configuration: Path, tmp_path: Path, storage: Path) -> Shown:
     return look
 
 
-def test_four_tasks_search_and_evaluate_a_study_and_show_no_password(
+def test_tasks_search_and_evaluate_a_study_and_show_no_password(
     tmp_path: Path, database: Database, storage: Path, configuration: Path, shown: Shown
 ) -> None:
     expected = promise.undisturbed(tmp_path / "alone", promise.create_own, ["--top", "1"], rest=0)
@@ -57,14 +57,14 @@ def test_four_tasks_search_and_evaluate_a_study_and_show_no_password(
     # Python that reads this variable is told so by the user: it must not reach Slurm either.
     variables = {"PAIRSEARCH_STORAGE_FILE": str(storage), "PGPASSWORD": PASSWORD}
     where = ("--on", "slurm", "--at", str(configuration), "--workers")
-    running = programs.start_forked(study, "run", str(file), *where, "4", **variables)
+    running = programs.start_forked(study, "run", str(file), *where, "2", **variables)
     programs.wait_for(lambda: tiny.states(database)["finished"] > 0, "a finished configuration", 120)
     places = {name for name, content in shown() if PASSWORD.encode() in content}
     assert not places
     assert any(name.startswith("arguments and environment") for name, _ in shown())
     done = programs.ended(running, study, patience=120)
     assert done.code == 0, done.err
-    assert "slurm: 4 workers submitted" in done.out
+    assert "slurm: 2 workers submitted" in done.out
     done = programs.run(study, "evaluate", str(file), "--top", "1", *where, "2", **variables)
     assert done.code == 0, done.err
     assert "2 rounds" in done.out
@@ -72,7 +72,7 @@ def test_four_tasks_search_and_evaluate_a_study_and_show_no_password(
     assert ask(configuration, "squeue", "-h") == ""
     assert not {name for name, content in shown() if PASSWORD.encode() in content}
     logs = list(study.glob("pairsearch-*_*.log"))
-    assert len(logs) == 4 + 2
+    assert len(logs) == 2 + 2
 
 
 def test_options_of_sbatch_go_over_ours_and_those_that_would_break_it_are_refused(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import programs
 import pytest
@@ -104,7 +105,14 @@ def test_processes_of_joblib_know_functions_of_a_user_s_file(on_sqlite: Project)
         settings={"data": "iris", "estimator": "pipe.py:make"},
         grid={"a__decisiontreeclassifier__max_depth": [2]},
     )
-    ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
+    ended = programs.run(
+        on_sqlite.folder,
+        *("run", "mine.toml", "--workers", "1", "--quiet"),
+        # scikit-learn sends its processes the filters; those of PyTorch, which a program of the tests has, would have
+        # them import it.
+        prepare=warnings.resetwarnings,
+        PAIRSEARCH_STORAGE=on_sqlite.url,
+    )
     assert ended.code == 0, ended.err
     assert values(on_sqlite.rows("configurations", "state")) == ["finished"]
 
