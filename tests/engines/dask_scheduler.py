@@ -26,15 +26,14 @@ def engine(folder: Path) -> Iterator[Callable[..., Engine]]:
     with ExitStack() as stack:
         scheduler = f"--host 127.0.0.1 --port {port} --dashboard-address 127.0.0.1:{dashboard}"
         _start(stack, folder, "scheduler", *scheduler.split())
-        for number in range(WORKERS):
-            _start(
-                stack,
-                folder,
-                "worker",
-                address,
-                *f"--host 127.0.0.1 --nthreads {THREADS} --name {number} --no-dashboard".split(),
-                f"--local-directory={folder / str(number)}",
-            )
+        _start(
+            stack,
+            folder,
+            "worker",
+            address,
+            *f"--host 127.0.0.1 --nworkers {WORKERS} --nthreads {THREADS} --no-dashboard".split(),
+            f"--local-directory={folder / 'workers'}",
+        )
         log = folder / "scheduler.log"
         programs.wait_for(
             lambda: log.read_text().count("Starting worker compute stream") == WORKERS, "Dask's workers"
@@ -55,7 +54,7 @@ def _start(stack: ExitStack, folder: Path, command: str, *words: str) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill it and its nanny's child; workers of ours see the end of their standard input."""
+    """Kill it and its nannies' children; workers of ours see the end of their standard input."""
     main = psutil.Process(process.pid)
     every = [main, *main.children(recursive=True)] if process.poll() is None else []
     for one in every:

@@ -38,17 +38,20 @@ if __name__ == "__main__":
         one.start()
     time.sleep(60)
 """
+EPOCHS = 20
 ORDER = Order(words=("worker",), environment={}, folder=Path("/"))
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
-    return promise.undisturbed(tmp_path_factory.mktemp("long") / "peace", promise.create_long, rest=0)
+    return promise.undisturbed(
+        tmp_path_factory.mktemp("long") / "peace", promise.create_long, rest=0, epochs=EPOCHS
+    )
 
 
 @contextmanager
 def study_in(folder: Path, rest: float = 0.0) -> Iterator[pairsearch.Study]:
-    file = promise.create_long(folder / "study", f"sqlite:///{folder / 'long.db'}", rest=rest)
+    file = promise.create_long(folder / "study", f"sqlite:///{folder / 'long.db'}", rest=rest, epochs=EPOCHS)
     with pairsearch.open(str(file), storage=f"sqlite:///{folder / 'long.db'}") as study:
         study._machine = replace(study._machine, lease=4.0)
         yield study

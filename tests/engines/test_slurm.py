@@ -65,14 +65,14 @@ def test_tasks_search_and_evaluate_a_study_and_show_no_password(
     done = programs.ended(running, study, patience=120)
     assert done.code == 0, done.err
     assert "slurm: 2 workers submitted" in done.out
-    done = programs.run(study, "evaluate", str(file), "--top", "1", *where, "2", **variables)
+    done = programs.run(study, "evaluate", str(file), "--top", "1", *where, "1", **variables)
     assert done.code == 0, done.err
     assert "2 rounds" in done.out
     promise.assert_kept(database, expected, promise.OWN_POINTS)
     assert ask(configuration, "squeue", "-h") == ""
     assert not {name for name, content in shown() if PASSWORD.encode() in content}
     logs = list(study.glob("pairsearch-*_*.log"))
-    assert len(logs) == 2 + 2
+    assert len(logs) == 2 + 1
 
 
 def test_options_of_sbatch_go_over_ours_and_those_that_would_break_it_are_refused(

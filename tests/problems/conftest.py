@@ -15,6 +15,15 @@ def server_long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairsearch.search.ledger.unfinished.RETURN_SECONDS", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs with processes of their own are forked from this process, as from a worker, unless a test says otherwise.
+
+    Threads of the tests' own processes wait for nothing that a run needs, and a program takes a second to start.
+    """
+    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: True)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """An empty folder of a user's, with each kind of database in turn."""

@@ -13,18 +13,13 @@ import pytest
 from project import FIT, Project, values
 
 LOOKING = """
-import json, os, random, sys, threading, time
+import json, os, random, threading, time
 from pathlib import Path
 
 import numpy
 import torch
 
-HELD = []
-
 class Mine:
-    def __init__(self):
-        {held}
-
     def fit(self, params, run, report):
         if run.index == 0:
             facts = {{
@@ -53,7 +48,7 @@ def looked(project: Project) -> list[dict[str, Any]]:
 def test_forked_workers_compute_and_draw_what_a_fresh_process_does(
     on_sqlite: Project, tmp_path: Path
 ) -> None:
-    on_sqlite.write(LOOKING.format(held="pass", workers=2), problem="mine.py:Mine")
+    on_sqlite.write(LOOKING.format(workers=2), problem="mine.py:Mine")
     ended = on_sqlite.run("run", "mine.toml", "--workers", "2", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     first, second = looked(on_sqlite)
@@ -72,7 +67,7 @@ def test_forked_workers_compute_and_draw_what_a_fresh_process_does(
     assert len({name.split(":")[-1] for name in workers}) == 2
 
     fresh = Project(tmp_path / "fresh", f"sqlite:///{tmp_path / 'fresh.db'}")
-    fresh.write(LOOKING.format(held="pass", workers=1), problem="mine.py:Mine")
+    fresh.write(LOOKING.format(workers=1), problem="mine.py:Mine")
     fresh.create()
     worker = programs.start(fresh.folder, "worker", "mine.toml", PAIRSEARCH_STORAGE=fresh.url)
     out, err = worker.communicate(timeout=programs.PATIENCE)
@@ -111,10 +106,24 @@ def test_a_process_that_holds_what_does_not_outlive_a_fork_is_not_forked_from(
 
 
 def test_where_workers_cannot_be_forked_they_are_started_anew(on_sqlite: Project) -> None:
-    on_sqlite.write(LOOKING.format(held=THREAD, workers=1), problem="mine.py:Mine")
+    on_sqlite.write(
+        """
+        import threading
+        from pathlib import Path
+
+        class Mine:
+            def __init__(self):
+                threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+            def fit(self, params, run, report):
+                report(1, loss=float(b"--attached" in Path("/proc/self/cmdline").read_bytes()))
+        """,
+        problem="mine.py:Mine",
+        epochs=1,
+    )
     ended = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
     assert ended.code == 0, ended.err
-    assert [facts["anew"] for facts in looked(on_sqlite)] == [True, True]
+    assert values(on_sqlite.rows("configurations", "value")) == [1.0, 1.0]
 
 
 DEATHS = {

@@ -32,16 +32,6 @@ from pairsearch.studies.definition import Definition, parse
 from pairsearch.studies.errors import ProblemError
 from pairsearch.studies.loading import Loaded, load
 
-
-@pytest.fixture(autouse=True)
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are forked from this process, as from a worker, unless a test says otherwise.
-
-    Threads of the tests' own processes wait for nothing that a run needs, and a program takes a second to start.
-    """
-    monkeypatch.setattr("pairsearch.search.workers.nursery.forkable", lambda: True)
-
-
 BREAKS = """
 import ctypes, os, signal, subprocess, sys, time
 

@@ -54,14 +54,14 @@ def test_processes_of_a_problem_know_its_file_however_they_start(on_sqlite: Proj
         CHILDREN,
         problem="mine.py:Mine",
         epochs=1,
-        folds=2,
+        folds=1,
         settings={"offset": 7},
         grid={"method": METHODS},
         evaluation={"rounds": 1},
     )
     searched = on_sqlite.run("run", "mine.toml", "--workers", "1", "--quiet")
     assert searched.code == 0, searched.err
-    assert values(on_sqlite.rows("configurations", "value")) == [8.0] * 3
+    assert values(on_sqlite.rows("configurations", "value")) == [7.0] * 3
     (on_sqlite.folder / "script.py").write_text(SCRIPT)
     script = subprocess.run(
         [sys.executable, "script.py"],

@@ -32,7 +32,7 @@ OURS = {module.OWNER for module in (data, models, search, studies, random_helper
 def fit(params, run, report):
     from studies import late
     assert OURS == {late.OWNER} == {"user"}
-    import pairsearch.data.pairs, pairsearch.models.trainer, pairsearch.search.common.errors, pairsearch.studies.problem
+    import pairsearch.data.pairs, pairsearch.models, pairsearch.search.common.errors, pairsearch.studies.problem
     report(1, loss=float(params["x"]))
 """
 DEFINITION = """
@@ -122,8 +122,12 @@ def test_a_user_s_folders_and_ours_do_not_shadow_each_other(
 
 
 def test_what_is_installed_is_the_wheel_s_and_its_studies_are_known(installed: Path, folder: Path) -> None:
-    where = "import pairsearch, pairsearch.studies.pairs.problem; print(pairsearch.__file__)"
-    for arguments in ([installed.parent / "python", "-P", "-c", where], [installed, "studies"]):
+    # The folder is the first place where Python looks.
+    where = (
+        "import data, models, search, studies, pairsearch.studies.pairs.problem, pairsearch.search.workers.worker; "
+        "assert {data.OWNER, models.OWNER, search.OWNER, studies.OWNER} == {'user'}; print(pairsearch.__file__)"
+    )
+    for arguments in ([installed.parent / "python", "-c", where], [installed, "studies"]):
         ended = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         if arguments[0] != installed:

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from pairsearch.studies.configuration import Configuration, Params, describe, distinct
 
+ODD = "a1 =,'\"\\\n\0é😀"
+"""Characters of texts: to draw from all there are, Hypothesis makes a table of them, which takes seconds."""
 values = (
     st.booleans()
     | st.integers(-3, 3)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5)
+    | st.text(ODD, max_size=5)
 )
 points = st.dictionaries(st.sampled_from("abc"), values, min_size=1)
 
