@@ -117,7 +117,9 @@ def workers_in(folder: Path) -> int:
     found = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            found += process.cwd() == str(folder) and Path(process.exe()).name.startswith("python")
+            # Not by `exe`, which psutil remembers: of a process that was a shell when it was first seen, for good.
+            if process.cwd() == str(folder):
+                found += Path([*process.cmdline(), ""][0]).name.startswith("python")
     return found
 
 
