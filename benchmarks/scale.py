@@ -1,12 +1,12 @@
 """Measures what many workers cost one PostgreSQL.
 
 Simulated workers, each a thread with a connection of its own, claim jobs of one fold with the real ledger and Optuna's
-view, hold each for a while, renew its lease as a heartbeat does, and store the fold. They run in
-several processes, because the threads of one share a core. With `--times 10` each thread does what ten workers do: it
-holds a job for a tenth of the time and renews ten times as often. The server is a temporary one with its usual
-settings, but for `max_connections` and a log of some of its statements, from which their times are taken. The section
-`scale N`, N workers, is added to `bench.json`; the exit code is 1 where a fold was lost or stored twice, a lease
-ran out, or a worker broke. Examples:
+view, hold each for a while, renew its lease as a heartbeat does, and store the fold. They run in several processes,
+because the threads of one share a core. With `--times 10` each thread does what ten workers do: it holds a job for a
+tenth of the time and renews ten times as often. The server is a temporary one with its usual settings, but for
+`max_connections` and a log of some of its statements, from which their times are taken. The section `scale N`, N
+workers, is added to `bench.json`; the exit code is 1 where a fold was lost or stored twice, a lease ran out, or a
+worker broke. Examples:
 
     python benchmarks/scale.py --output bench.json
     python benchmarks/scale.py --times 10
@@ -221,7 +221,7 @@ def kept(url: str, tally: Tally) -> dict[str, int]:
             "jobs_done_without_their_answer": folds - tally.counts["stored"],
             "lapses": count("select coalesce(sum(lapses), 0) from pairsearch_jobs"),
             "held_at_the_end": count("select count(*) from pairsearch_jobs where state = 'running'"),
-            "superseded": count("select count(*) from pairsearch_superseded") + tally.counts["superseded"],
+            "superseded": count("select count(*) from pairsearch_superseded"),
             "lost_leases": tally.counts["lost leases"],
             "broken_workers": tally.counts["broken"],
         }

@@ -286,8 +286,11 @@ class Draws:
         kind = torch.device(device).type
         self._cuda = [torch.device(device)] if kind == "cuda" else []
         with torch.random.fork_rng(devices=self._cuda):
-            # For all devices, where another one is used; that notes the whole stack for each kind that is not in use.
-            torch.default_generator.manual_seed(seed) if kind == "cpu" else torch.manual_seed(seed)
+            if kind == "cpu":
+                # The function for all devices formats the whole stack for each kind that is not in use.
+                torch.default_generator.manual_seed(seed)
+            else:
+                torch.manual_seed(seed)
             self._state = self._now()
 
     @contextmanager
