@@ -124,7 +124,7 @@ def _program(
     # The process that this one is forked from may have looked for it already.
     tempfile.tempdir = None
     for number, name in enumerate(streams, 1):
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        descriptor = os.open(name, os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.argv = ["pairsearch", *arguments]
@@ -179,6 +179,9 @@ def start_forked(
     **variables: str,
 ) -> multiprocessing.context.ForkServerProcess:
     """Start the program as `run` does, and leave it running; `streams` are the files of its output and its errors."""
+    for name in streams:
+        # As in a shell, the file is there when the next command starts.
+        (folder / name).write_bytes(b"")
     process = _forks().Process(
         target=_program,
         args=(arguments, environment(**variables), str(folder), prepare, module, streams),
