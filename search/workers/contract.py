@@ -14,8 +14,9 @@ import numpy as np
 
 from pairsearch.search.ledger.outcome import Outcome, RunResult
 from pairsearch.search.workers.failure import failure
+from pairsearch.search.workers.given import of_each
 from pairsearch.search.workers.objective import CrossValidation
-from pairsearch.search.workers.recorder import Keeper, Recorder, of_each
+from pairsearch.search.workers.recorder import Keeper, Recorder
 from pairsearch.studies.checks import Check
 from pairsearch.studies.configuration import Configuration, describe
 from pairsearch.studies.errors import ProblemError

@@ -29,7 +29,7 @@ import numpy as np
 
 from pairsearch.search.workers import forking
 from pairsearch.search.workers.failure import failure
-from pairsearch.search.workers.recorder import not_an_epoch, number_of, of_each
+from pairsearch.search.workers.given import not_an_epoch, number_of, of_each
 from pairsearch.studies.checkpoint import Checkpoint, State
 from pairsearch.studies.checkpoint_file import DTYPES, pack, unpack
 from pairsearch.studies.errors import ProblemError, ReportError, exits_are_errors

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from pairsearch.search.ledger.checkpoints import Kept
-from pairsearch.search.workers.recorder import Recorder, of_each
+from pairsearch.search.workers.given import of_each
+from pairsearch.search.workers.recorder import Recorder
 from pairsearch.studies.errors import ReportError
 from pairsearch.studies.problem import Run, Stopped
 
