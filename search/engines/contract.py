@@ -44,6 +44,13 @@ class Order:
     files: Mapping[str, bytes] = field(default_factory=dict)
     name: str = "pairsearch"
 
+    def write_files(self, folder: Path) -> None:
+        """Write the files into a folder."""
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
 
 class Count(NamedTuple):
     """How many workers of a submission wait for their place, and how many run."""

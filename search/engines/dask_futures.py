@@ -75,11 +75,10 @@ class DaskFutures(Engine):
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
         """Submit a task for each worker."""
-        what = order.words, dict(order.environment), dict(order.files), str(order.folder)
         keys = [f"{order.name}-{uuid.uuid4().hex}" for _ in range(workers)]
         with self._client() as client:
             futures = [
-                client.submit(work, key, *what, key=key, pure=False, retries=0, resources=self._resources)
+                client.submit(work, key, order, key=key, pure=False, retries=0, resources=self._resources)
                 for key in keys
             ]
             fire_and_forget(futures)
@@ -126,9 +125,7 @@ def _begun(client: Client, keys: Collection[str], *, end: bool = False) -> set[s
     return {key for some in found.values() for key in some}
 
 
-def work(
-    key: str, words: tuple[str, ...], environment: dict[str, str], files: dict[str, bytes], folder: str
-) -> str:
+def work(key: str, order: Order) -> str:
     """Run a worker by `run_worker`, in a task of Dask; leave what went wrong where the scheduler keeps it."""
     if key in _ended:
         return ""
@@ -140,7 +137,7 @@ def work(
             process.stdin.close()
 
     try:
-        return run_worker(words, environment, files, folder, begin)
+        return run_worker(order, begin)
     except RuntimeError as error:
         get_worker().log_event(key, str(error))
         raise

@@ -35,11 +35,10 @@ class Executed(Engine):
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
         """Submit the function."""
-        what = order.words, dict(order.environment), dict(order.files), str(order.folder)
         made = {}
         try:
             for _ in range(workers):
-                made[uuid.uuid4().hex] = self._executor.submit(run_worker, *what)
+                made[uuid.uuid4().hex] = self._executor.submit(run_worker, order)
         except RuntimeError as error:  # it is shut down, or broken
             for future in made.values():
                 future.cancel()

@@ -108,10 +108,7 @@ class RayJobs(Engine):
         made: list[str] = []
         try:
             with self._asked(), tempfile.TemporaryDirectory(prefix="pairsearch-") as folder:
-                for name, content in order.files.items():
-                    path = Path(folder, FILES, name)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
+                order.write_files(Path(folder, FILES))
                 for _ in range(workers):
                     made.append(f"{order.name}-{uuid.uuid4().hex[:12]}")
                     self._client.submit_job(

@@ -6,50 +6,39 @@ import multiprocessing
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from pairsearch.search.engines.contract import Order
 from pairsearch.search.workers import program
 
 LOOK_SECONDS = 1.0
 
 
-def run_worker(
-    words: tuple[str, ...],
-    environment: Mapping[str, str],
-    files: Mapping[str, bytes],
-    folder: str,
-    begin: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
-) -> str:
-    """Run a worker to its end, and return the last line that it printed.
+def run_worker(order: Order, begin: Callable[[subprocess.Popen[bytes]], None] = lambda _: None) -> str:
+    """Run a worker of an order to its end, and return the last line that it printed.
 
     The worker's standard input is a pipe of this process: where this process dies, or the one that has it in a pool, it
-    hands back and ends. Everything that the function takes and returns can be pickled by any executor.
+    hands back and ends. Its working directory is that of the order if this machine sees it, with the same files in it;
+    else one is made of the files.
 
     Args:
-        words: what follows `pairsearch`, `worker` first.
-        environment: variables beside those of this process.
-        files: contents by path relative to the working directory.
-        folder: the working directory if this machine sees it, with the same files in it; else one is made of the files.
         begin: called with the process, which ends as soon as its standard input is closed.
 
     Raises:
         RuntimeError: it ended with an error; the message has its last line.
     """
-    there = _has(Path(folder), files)
+    there = _is_here(order)
     with (
-        nullcontext(folder) if there else tempfile.TemporaryDirectory(prefix="pairsearch-") as here,
+        nullcontext(order.folder) if there else tempfile.TemporaryDirectory(prefix="pairsearch-") as here,
         tempfile.TemporaryFile() as log,
     ):
         if not there:
-            for name, content in files.items():
-                path = Path(here, name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            order.write_files(Path(here))
         process = subprocess.Popen(  # noqa: S603 - our own program
-            program.command(*words, "--attached"),
-            env=program.environment() | dict(environment),
+            program.command(*order.words, "--attached"),
+            env=program.environment() | dict(order.environment),
             cwd=here,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -81,8 +70,9 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
                 process.stdin.close()
 
 
-def _has(folder: Path, files: Mapping[str, bytes]) -> bool:
+def _is_here(order: Order) -> bool:
     try:
-        return folder.is_dir() and all((folder / name).read_bytes() == files[name] for name in files)
+        same = ((order.folder / name).read_bytes() == content for name, content in order.files.items())
+        return order.folder.is_dir() and all(same)
     except OSError:
         return False
