@@ -17,7 +17,7 @@ from pairsearch.search.cli.terminal import console, print_lines
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.engines.contract import engine_named
-from pairsearch.search.engines.fleet import Cluster
+from pairsearch.search.engines.orders import Cluster
 from pairsearch.search.setup import opening
 from pairsearch.search.workers.evaluating import Evaluator
 from pairsearch.search.workers.forking import Zygote

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-
-from sqlalchemy.engine import URL
 
 from pairsearch.search.common.errors import DatabaseAwayError, WorkError
-from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
-from pairsearch.search.engines.orders import order_for
+from pairsearch.search.engines.orders import Cluster
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.ledger.submissions import Submission
 from pairsearch.search.results.progress import Progress, read_progress
-from pairsearch.search.setup.arguments import StudyArgument
 from pairsearch.search.setup.opening import reconcile
 from pairsearch.search.workers.searching import conclude
-from pairsearch.studies.loading import Loaded
 
 # Seconds between two looks at the ledger, and between two questions to an engine, which may serve many.
 LOOK_SECONDS = 1.0
@@ -113,7 +107,7 @@ class Fleet:
         """Count the workers that wait or run."""
         return sum(count.alive for count in self._counts().values())
 
-    def _counts(self) -> Mapping[Submission, Count]:
+    def _counts(self) -> dict[Submission, Count]:
         mine = self._mine()
         counts = counted(self._engine, mine)
         ended = [one for one in mine if not counts[one].alive]
@@ -121,19 +115,41 @@ class Fleet:
             submissions.close(self._database, ended)
         return counts
 
+    def train(
+        self,
+        look: Callable[[], list[Progress]],
+        left: Callable[[Sequence[Progress]], int],
+        on_progress: Callable[[Sequence[Progress], bool], None],
+        *,
+        detach: bool,
+    ) -> bool:
+        """Have workers train what is left; return whether there was something, and they were followed to their end.
+
+        Args:
+            left: counts what is left to be trained.
+            on_progress: called with the progress of each study, and with whether this is the last call.
+        """
+        for study in self._studies:
+            Ledger(self._database, study).go_on()
+        if not left(look()):
+            return False
+        self.begin()
+        if not detach:
+            try:
+                self.follow(look, left, on_progress)
+            finally:
+                reconcile(self._database, self._studies)
+        return not detach
+
     def follow(
         self,
         look: Callable[[], list[Progress]],
         left: Callable[[Sequence[Progress]], int],
         on_progress: Callable[[Sequence[Progress], bool], None],
-    ) -> list[Progress]:
-        """Follow the ledger until nothing is left, or no worker is; return the latest progress.
+    ) -> None:
+        """Follow the ledger until nothing is left, or no worker is.
 
         Where somebody interrupts it, workers of a lasting engine go on.
-
-        Args:
-            left: counts what is left to be trained.
-            on_progress: called with the progress of each study, and with whether this is the last call.
         """
         latest, asked = look(), float("-inf")
         try:
@@ -157,9 +173,7 @@ class Fleet:
                     "`pairsearch stop` ends them"
                 )
             raise
-        latest = look()
-        on_progress(latest, True)
-        return latest
+        on_progress(look(), True)
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
@@ -262,34 +276,6 @@ def counted(engine: Engine, mine: Sequence[Submission]) -> dict[Submission, Coun
     return {one: counts.get(one.native_id, Count(0, 0)) for one in mine}
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """An engine, and how many workers are to be on it.
-
-    Args:
-        also: further files that travel with the studies, relative to the working directory.
-        detach: whether commands return as soon as the workers are submitted.
-    """
-
-    engine: Engine
-    workers: int
-    also: tuple[str, ...] = ()
-    detach: bool = False
-
-    def order(
-        self,
-        url: URL,
-        given: Sequence[StudyArgument],
-        loaded: Mapping[str, Loaded],
-        machine: Machine,
-        limit: int | None,
-    ) -> Order:
-        """Return the order for workers of studies (`order_for`), after asking whether the engine would take it."""
-        order = order_for(self.engine, url, given, loaded, machine, limit, self.also)
-        self.engine.check(order, self.workers)
-        return order
-
-
 def search_on(
     cluster: Cluster,
     order: Order,
@@ -309,22 +295,14 @@ def search_on(
     def left(found: Sequence[Progress]) -> int:
         return sum(progress.open for progress in found)
 
-    for study in studies:
-        Ledger(database, study).go_on()
-    latest = look()
-    if not left(latest):
-        if cluster.detach:
-            say("nothing is left to be trained")
-        return conclude(database, studies, latest)
     fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=complain)
-    fleet.begin()
-    if cluster.detach:
+    if fleet.train(look, left, on_progress, detach=cluster.detach):
+        return conclude(database, studies, look(), fleet.complaints(), complain)
+    if left(latest := look()):
         return latest
-    try:
-        fleet.follow(look, left, on_progress)
-    finally:
-        reconcile(database, studies)
-    return conclude(database, studies, look(), fleet.complaints(), complain)
+    if cluster.detach:
+        say("nothing is left to be trained")
+    return conclude(database, studies, latest)
 
 
 def evaluate_on(
@@ -333,8 +311,8 @@ def evaluate_on(
     database: Database,
     studies: Sequence[StoredStudy],
     *,
-    on_progress: Callable[[int], None] = lambda _: None,
-    say: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int], None],
+    say: Callable[[str], None],
 ) -> None:
     """Have the rounds that were asked for trained by workers on a cluster.
 
@@ -355,18 +333,12 @@ def evaluate_on(
     def failed() -> int:
         return sum(ledger.jobs_left(JobState.FAILED, kind="round") for ledger in ledgers)
 
-    for ledger in ledgers:
-        ledger.go_on()
-    if not left(look()):
-        return
     before = failed()
     fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=say)
-    fleet.begin()
-    if cluster.detach:
+    if not fleet.train(look, left, lambda found, _: on_progress(left(found)), detach=cluster.detach):
         return
-    latest = fleet.follow(look, left, lambda found, _: on_progress(left(found)))
     why = "; ".join(fleet.complaints())
-    if count := left(latest):
+    if count := left(look()):
         raise WorkError(
             f"workers ended with {count} rounds left: run it again to go on{f' ({why})' * bool(why)}"
         )

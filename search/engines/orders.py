@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -28,28 +28,42 @@ DATA = "PAIRSEARCH_DATA"
 LARGEST_FILE = 2**26
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """An engine, and how many workers are to be on it.
+
+    Args:
+        also: further files that travel with the studies, relative to the working directory.
+        detach: whether commands return as soon as the workers are submitted.
+    """
+
+    engine: Engine
+    workers: int
+    also: tuple[str, ...] = ()
+    detach: bool = False
+
+
 def order_for(
-    engine: Engine,
+    cluster: Cluster,
     url: URL,
     given: Sequence[StudyArgument],
     loaded: Mapping[str, Loaded],
     machine: Machine,
     limit: int | None,
-    also: Sequence[str] = (),
 ) -> Order:
-    """Return what workers of studies need on an engine.
+    """Return what workers of studies need on a cluster, after asking whether its engine would take it.
 
     Args:
         loaded: the problems by the name of their study.
         limit: see `worker_words`.
-        also: further files that travel with the studies, relative to the working directory.
 
     Raises:
+        EngineError: the engine would refuse it, or cannot be reached.
         InputError: the engine would show a password, its workers would not reach the database, or a file is missing.
     """
-    storage = storage_for(engine, url)
+    storage = storage_for(cluster.engine, url)
     here = given[0].here
-    files = {here / name for name in also}
+    files = {here / name for name in cluster.also}
     for one in given:
         files |= loaded[one.name].files
         if one.text.endswith(".toml"):
@@ -86,13 +100,15 @@ def order_for(
     except OSError as error:
         raise InputError(f"cannot read {error.filename}, which workers need: {error.strerror}") from None
     names = "-".join(one.name for one in given)
-    return Order(
+    order = Order(
         words=("worker", *words, "--submitted", "--patience", PATIENCE),
         environment=environment,
         folder=folder,
         files=contents,
         name=f"pairsearch-{names}"[:40].rstrip("-_."),
     )
+    cluster.engine.check(order, cluster.workers)
+    return order
 
 
 def storage_for(engine: Engine, url: URL) -> dict[str, str]:

@@ -18,7 +18,8 @@ from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.engines.contract import engine_named
 from pairsearch.search.engines.executor import Executed
-from pairsearch.search.engines.fleet import Cluster, search_on
+from pairsearch.search.engines.fleet import search_on
+from pairsearch.search.engines.orders import Cluster, order_for
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.report.content import Document, view_names
 from pairsearch.search.report.document import compose_stored
@@ -208,7 +209,7 @@ class Study:
         cluster = Cluster(engine, workers, tuple(files))
         # This machine may lack the workers' device.
         loaded = {self.name: opening.load(self._database, self._given, self._machine)}
-        order = cluster.order(self._database.url, [self._given], loaded, machine, limit)
+        order = order_for(cluster, self._database.url, [self._given], loaded, machine, limit)
         return search_on(cluster, order, self._database, stored, **shown)[0]
 
     def progress(self, limit: int | None = None) -> Progress:

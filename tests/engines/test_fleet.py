@@ -12,7 +12,8 @@ from pairsearch.search.common.errors import DatabaseAwayError, InputError, WorkE
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.engines import fleet, standing
 from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
-from pairsearch.search.engines.fleet import Cluster, Fleet, search_on
+from pairsearch.search.engines.fleet import Fleet, search_on
+from pairsearch.search.engines.orders import Cluster
 from pairsearch.search.ledger import submissions
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy

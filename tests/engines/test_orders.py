@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.urls import parse_url
 from pairsearch.search.engines.contract import Count, Engine, Order, is_here
 from pairsearch.search.engines.executor import Executed
-from pairsearch.search.engines.orders import order_for, storage_for
+from pairsearch.search.engines.orders import Cluster, order_for, storage_for
 from pairsearch.search.setup import opening
 from pairsearch.search.setup.arguments import look_up
 
@@ -50,6 +51,9 @@ class Elsewhere(Engine):
 
     def stop(self, ids: Collection[str]) -> None:
         raise NotImplementedError
+
+
+CLUSTER = Cluster(Elsewhere(None, {}), 1)
 
 
 @pytest.fixture
@@ -112,9 +116,8 @@ def test_a_table_that_a_definition_names_travels(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     given = look_up("tree.toml")
     loaded = {"tree": opening.load(None, given, Machine())}
-    order = order_for(
-        Elsewhere(None, {}), parse_url("postgresql://u@db.example.org/d"), [given], loaded, Machine(), None
-    )
+    url = parse_url("postgresql://u@db.example.org/d")
+    order = order_for(CLUSTER, url, [given], loaded, Machine(), None)
     assert sorted(order.files) == ["table.csv", "tree.toml"]
 
 
@@ -135,7 +138,7 @@ def test_the_files_of_a_study_travel_and_settings_become_absolute(
         parse_url("postgresql://u@db.example.org/d"),
         Machine(settings={"folder": "code", "n": "3", "more": "more.csv"}),
     )
-    order = order_for(Elsewhere(None, {}), url, [given], loaded, machine, None, ["table.csv"])
+    order = order_for(replace(CLUSTER, also=("table.csv",)), url, [given], loaded, machine, None)
     assert sorted(order.files) == ["code/helper.py", "code/mine.py", "mine.toml", "more.csv", "table.csv"]
     assert order.folder == here
     assert order.words[:2] == ("worker", "mine.toml")
@@ -145,12 +148,12 @@ def test_the_files_of_a_study_travel_and_settings_become_absolute(
     assert {"n=3", "more=more.csv"} <= set(order.words)
     assert order.name == "pairsearch-mine"
     with pytest.raises(InputError, match=r"cannot read .*none\.csv"):
-        order_for(Elsewhere(None, {}), url, [given], loaded, machine, None, ["none.csv"])
+        order_for(replace(CLUSTER, also=("none.csv",)), url, [given], loaded, machine, None)
     # From another folder, names are relative to what both have in common.
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     given = look_up("../here/mine.toml")
-    order = order_for(Elsewhere(None, {}), url, [given], loaded, Machine(), 3)
+    order = order_for(CLUSTER, url, [given], loaded, Machine(), 3)
     assert order.folder == tmp_path
     assert order.words[1] == "here/mine.toml"
     assert "here/code/mine.py" in order.files

@@ -21,6 +21,7 @@ from pairsearch.search.common.files import shared_folder
 from pairsearch.search.common.gpus import take_first
 from pairsearch.search.database.connection import find_database, open_database
 from pairsearch.search.engines.fleet import evaluate_on
+from pairsearch.search.engines.orders import order_for
 from pairsearch.search.results.evaluations import By, TableRow
 from pairsearch.search.setup.arguments import look_all_up, look_stored_up
 from pairsearch.search.workers import evaluating
@@ -120,7 +121,7 @@ def run_evaluation(
         if cluster is not None:
             # Workers elsewhere may not see the default folder.
             theirs = replace(training.theirs, models=shared_folder(models))
-            order = cluster.order(database.url, known, loaded, theirs, 0)
+            order = order_for(cluster, database.url, known, loaded, theirs, 0)
             evaluating.ask(database, chosen, rounds)
             with training.console.status(Text("")) as status:
 

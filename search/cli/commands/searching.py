@@ -19,6 +19,7 @@ from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.engines.fleet import search_on
+from pairsearch.search.engines.orders import order_for
 from pairsearch.search.engines.standing import stop_all
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
@@ -183,7 +184,7 @@ def run_search(
     checked = training.check(given)
     database = checked.database
     if cluster is not None:
-        order = cluster.order(database.url, checked.given, checked.loaded, training.theirs, limit)
+        order = order_for(cluster, database.url, checked.given, checked.loaded, training.theirs, limit)
     stored = [creation.study for creation in checked.create().creations]
     shown, complain = SearchProgress(training.console), teller(error=True)
     following = followed(targets, database, stored, shown.update, complain)
