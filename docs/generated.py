@@ -6,15 +6,12 @@ read the page as if the text stood in it.
 
 from __future__ import annotations
 
-import ast
 import inspect
-import itertools
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
-from enum import IntEnum
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +22,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.dataclasses import dataclass as validated
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from sphinx.pycode import ModuleAnalyzer
 
 from pairsearch.docs import shipped
 from pairsearch.docs.shipped import markdown
@@ -58,21 +56,9 @@ TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", di
 
 def documented(owner: type | ModuleType) -> dict[str, str]:
     """The docstring below each assignment of a class or a module, by the assigned name, with its lines joined."""
-    body: list[ast.stmt] = ast.parse(inspect.getsource(owner)).body
-    if isinstance(owner, type) and isinstance(body[0], ast.ClassDef):
-        body = body[0].body
-    found = {}
-    for node, after in itertools.pairwise(body):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        text = after.value if isinstance(after, ast.Expr) else None
-        if isinstance(targets[0], ast.Name) and isinstance(text, ast.Constant):
-            found[targets[0].id] = " ".join(str(text.value).split())
-    return found
-
-
-def heading(level: int, title: str) -> str:
-    """A heading in Markdown."""
-    return f"{'#' * level} {title}"
+    module, inside = (owner.__module__, owner.__name__) if isinstance(owner, type) else (owner.__name__, "")
+    found = ModuleAnalyzer.for_module(module).find_attr_docs()
+    return {name: " ".join(lines).strip() for (of, name), lines in found.items() if of == inside}
 
 
 def commands() -> str:
@@ -91,9 +77,7 @@ def commands() -> str:
             text = re.sub(r"^\* `--help`.*\n", "", text, flags=re.MULTILINE)
             text = re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
             text = re.sub(r"`(--[\w-]+) list\[([^\]]*)\]`", r"`\1 \2`", text)
-            parts.append(
-                re.sub(r"^#+ .*$", heading(2, f"pairsearch {name}"), text, count=1, flags=re.MULTILINE)
-            )
+            parts.append(re.sub(r"^#+ .*$", f"## pairsearch {name}", text, count=1, flags=re.MULTILINE))
     return "\n\n".join(part.strip() for part in parts)
 
 
@@ -106,11 +90,8 @@ def command_list() -> str:
 def exit_codes() -> str:
     """The exit codes with their names and meanings."""
     meaning = documented(ExitCode)
-    return markdown(["exit code", "name", "meaning"], [_exit_code(code, meaning) for code in ExitCode])
-
-
-def _exit_code(code: IntEnum, meaning: Mapping[str, str]) -> list[str]:
-    return [str(code.value), code.name.lower().replace("_", " "), meaning[code.name]]
+    rows = [[str(code.value), code.name.lower().replace("_", " "), meaning[code.name]] for code in ExitCode]
+    return markdown(["exit code", "name", "meaning"], rows)
 
 
 def environment() -> str:
@@ -177,7 +158,7 @@ def fields(model: type) -> str:
     meaning = {
         name: text
         for owner in reversed(model.__mro__)
-        if _of_ours(owner)
+        if owner.__module__.startswith("pairsearch.")
         for name, text in documented(owner).items()
     }
     known: dict[str, FieldInfo] = (
@@ -197,21 +178,17 @@ def fields(model: type) -> str:
     return markdown(["field", "type", "default", "meaning"], rows)
 
 
-def _of_ours(owner: type) -> bool:
-    return owner.__module__.startswith("pairsearch.")
-
-
-def model_section(model: type, title: str, level: int = 2) -> str:
+def model_section(model: type, title: str) -> str:
     """A section about a table of TOML."""
     about = inspect.cleandoc(model.__doc__ or "")
-    return "\n\n".join([f"({model.__name__.lower()})=", heading(level, title), about, fields(model)])
+    return "\n\n".join([f"({model.__name__.lower()})=", f"## {title}", about, fields(model)])
 
 
 def definition_fields() -> str:
     """The fields of a definition and of the tables in it."""
     parts = [
         fields(definition.Definition),
-        heading(2, "`[grid]`"),
+        "## `[grid]`",
         inspect.cleandoc(grid.Grid.__doc__ or ""),
         model_section(definition.Evaluation, "`[evaluation]`"),
         model_section(Metric, "`[metrics]`: `NAME = { … }`"),
@@ -240,26 +217,17 @@ def claims_fields() -> str:
     return "\n\n".join(parts)
 
 
-def _columns(tables: Iterable[Table], name: str) -> str:
+def columns(tables: Iterable[Table], name: str) -> str:
+    """The columns of the tables of an export, and what each table is called."""
     parts = []
     for table in tables:
         rows = [[f"`{column.name}`", column.kind, column.unit, column.meaning] for column in table.columns]
         parts += [
-            heading(2, f"`{name.format(table.name)}`"),
+            f"## `{name.format(table.name)}`",
             f"A row is {table.row}.",
             markdown(["column", "type", "unit", "meaning"], rows),
         ]
     return "\n\n".join(parts)
-
-
-def exports() -> str:
-    """The columns of the tables of a folder."""
-    return _columns(FOLDER, "{}.parquet")
-
-
-def short_exports() -> str:
-    """The columns of the two tables of the short form."""
-    return _columns(SHORT, "STUDY-{}")
 
 
 def database() -> str:
@@ -271,7 +239,7 @@ def database() -> str:
             for column in table.columns
         ]
         parts += [
-            heading(2, f"`{table.name}`"),
+            f"## `{table.name}`",
             table.info["about"],
             markdown(["column", "type", "never null", "meaning"], rows),
         ]
@@ -289,8 +257,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "command": lambda: fields(command.Settings),
     "claims-file": claims_fields,
     "model-card": lambda: fields(model_card.ModelCard),
-    "exports": exports,
-    "short-exports": short_exports,
+    "exports": lambda: columns(FOLDER, "{}.parquet"),
+    "short-exports": lambda: columns(SHORT, "STUDY-{}"),
     "comparisons": shipped.comparisons,
     "database": database,
 }
