@@ -27,6 +27,7 @@ from pairsearch.search.report.drawing import (
     SKY,
     VERMILLION,
     Shade,
+    axis,
     plain,
     scaled,
     scatter,
@@ -46,15 +47,6 @@ TALL = {"l": 56, "r": 12, "t": 72, "b": 48}
 """Margins with room for a legend of two rows."""
 
 
-def _axis(title: str = "", **more: object) -> Spec:
-    return _quiet(drawing.axis(title, **more))
-
-
-def _quiet(drawn: Spec) -> Spec:
-    titled = {"title": drawn["title"] | {"font": {"size": 13}}} if "title" in drawn else {}
-    return drawn | titled | {"gridcolor": LINES, "linecolor": GREY, "tickcolor": LINES}
-
-
 def _figure(data: Sequence[Spec], height: int, **more: object) -> go.Figure:
     common: Spec = {
         "height": height,
@@ -62,10 +54,11 @@ def _figure(data: Sequence[Spec], height: int, **more: object) -> go.Figure:
         "template": {},
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": GREY},
         "margin": {"l": 56, "r": 12, "t": 48, "b": 48},
     }
-    return go.Figure(drawing.chart(data, **(common | more)))
+    drawn = go.Figure(drawing.chart(data, **(common | more))).update_layout(font_color=GREY)
+    lines: Spec = {"gridcolor": LINES, "linecolor": GREY, "tickcolor": LINES, "title_font_size": 13}
+    return drawn.update_xaxes(lines).update_yaxes(lines)
 
 
 def _stated(table: StudyTable) -> Configuration:
@@ -98,11 +91,6 @@ def wsal_grid() -> go.Figure:
     data: list[Spec] = []
     notes: list[Spec] = []
     axes: Spec = {}
-    marked = {
-        "the best by the loss": _best(table, "val_loss"),
-        "the best by the error": _best(table, "val_error"),
-        "the paper’s": _stated(table),
-    }
     for row, figure in enumerate(("val_loss", "val_error")):
         metric, means = table.traits.metrics[figure], table.values[figure].mean(axis=1)
         # The best over the parameters that have no direction of their own.
@@ -124,10 +112,18 @@ def wsal_grid() -> go.Figure:
             middle = sum(across[column]) / 2
             notes.append(_note(f"batch size {text}", middle, down[row][1], xanchor="center", size=12))
         notes.append(_note(f"mean {headed(figure, metric)}", 0, down[row][1] + 0.05, xanchor="left", size=13))
-    at = {name: places[table.configurations.index(one)] for name, one in marked.items()}
-    data += _ringed(
-        {name: [(sizes * row + place[0], *place[1:]) for row in (0, 1)] for name, place in at.items()}
-    )
+    for name, marked, symbol, pixels, colour in (
+        ("the best by the loss", _best(table, "val_loss"), "circle-open", 30, VERMILLION),
+        ("the best by the error", _best(table, "val_error"), "diamond-open", 34, PURPLE),
+        ("the paper’s", _stated(table), "square-open", 30, SKY),
+    ):
+        facet, along, up = places[table.configurations.index(marked)]
+        ring = {"symbol": symbol, "size": pixels, "color": colour, "line": {"width": 2.5, "color": colour}}
+        entry = {"name": name, "legendgroup": name, "hoverinfo": "skip", "marker": ring}
+        data += [
+            scatter("markers", [along], [up], showlegend=row == 0, **entry) | drawing.on(sizes * row + facet)
+            for row in (0, 1)
+        ]
     legend = {"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"}
     margin = {"l": 56, "r": 4, "t": 48, "b": 60}
     return _figure(data, 580, annotations=notes, legend=legend, margin=margin, **axes)
@@ -164,35 +160,11 @@ def _heat(table: StudyTable, figure: str, numbers: list[list[int]], shade: Shade
 
 
 def _level_axis(parameter: Parameter, titled: bool) -> Spec:
-    return _quiet(drawing.categories(parameter.texts, parameter.label if titled else ""))
+    return drawing.categories(parameter.texts, parameter.label if titled else "")
 
 
 def _note(text: str, x: float, y: float, size: int, xanchor: str) -> Spec:
     return drawing.note(text, x, y, xanchor=xanchor, yanchor="bottom", font={"size": size, "color": GREY})
-
-
-def _ringed(marks: dict[str, list[Cell]]) -> list[Spec]:
-    """Marks of cells, each by the index of its facet and its place there; one legend entry for each kind."""
-    symbols = {
-        "the best by the loss": ("circle-open", 30, VERMILLION),
-        "the best by the error": ("diamond-open", 34, PURPLE),
-        "the paper’s": ("square-open", 30, SKY),
-    }
-    return [
-        scatter(
-            "markers",
-            [x],
-            [y],
-            name=name,
-            legendgroup=name,
-            showlegend=number == 0,
-            hoverinfo="skip",
-            marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 2.5, "color": colour}},
-        )
-        | drawing.on(index)
-        for name, (symbol, size, colour) in symbols.items()
-        for number, (index, x, y) in enumerate(marks[name])
-    ]
 
 
 LOSSES: Spec = {"type": "log", "tickmode": "array", "tickvals": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}
@@ -222,9 +194,9 @@ def learning_curves() -> go.Figure:
                 )
                 data.append(line | drawing.on(panel))
         of = shipped.table("wsal").traits.metrics[figure]
-        epochs = _axis("epoch", domain=drawing.spans(2, 0.12)[panel], rangemode="tozero")
+        epochs = axis("epoch", domain=drawing.spans(2, 0.12)[panel], rangemode="tozero")
         kind = {"rangemode": "tozero"} if of.percent else LOSSES
-        axes |= drawing.panel(panel, epochs, _axis(headed(figure, of), **kind))
+        axes |= drawing.panel(panel, epochs, axis(headed(figure, of), **kind))
     data += _keys((("the search’s best, by the loss", "solid"), ("the paper’s", "dot")))
     return _figure(data, 400, margin=TALL, **axes)
 
@@ -258,8 +230,8 @@ def test_error() -> go.Figure:
     stated = [paper.figures["test_error"] for paper in papers if paper is not None]
     places = [place + 0.4 for place in range(len(stated))]
     data.append(drawing.stated_figures(places, metric, stated, GREY))
-    xaxis = _quiet(drawing.categories([study.upper() for study in MODELS])) | {"range": [-0.5, 3.6]}
-    yaxis = _axis(headed("test_error", metric), rangemode="tozero")
+    xaxis = drawing.categories([study.upper() for study in MODELS]) | {"range": [-0.5, 3.6]}
+    yaxis = axis(headed("test_error", metric), rangemode="tozero")
     return _figure(data, 400, xaxis=xaxis, yaxis=yaxis)
 
 
@@ -296,8 +268,8 @@ def claim_effects() -> go.Figure:
         data,
         110 + 22 * len(rows),
         annotations=[common | {"text": text, "y": place} for place, (text, _) in enumerate(rows)],
-        xaxis=_axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY),
-        yaxis=_axis(range=[len(rows) - 0.4, -0.6], ticks="", automargin=False, **hidden),
+        xaxis=axis("better by, points of error, %", zeroline=True, zerolinecolor=GREY),
+        yaxis=axis(range=[len(rows) - 0.4, -0.6], ticks="", automargin=False, **hidden),
         margin={"l": 244, "r": 12, "t": 48, "b": 48},
     )
 
@@ -360,8 +332,8 @@ def auxiliary_weight() -> go.Figure:
             )
         )
     along = drawing.categories([f"{weight:g}" for weight in weights], "weight of the auxiliary loss")
-    errors = _axis(f"mean {headed('val_error', metric)}", rangemode="tozero")
-    return _figure(data, 380, xaxis=_quiet(along), yaxis=errors, margin=TALL)
+    errors = axis(f"mean {headed('val_error', metric)}", rangemode="tozero")
+    return _figure(data, 380, xaxis=along, yaxis=errors, margin=TALL)
 
 
 def wsal_verdict() -> go.Figure:
@@ -413,8 +385,8 @@ def wsal_verdict() -> go.Figure:
             hoverinfo="skip",
         ),
     ]
-    ranked = _axis("rank by mean validation loss", type="log", dtick=1)
-    losses = _axis(headed("val_loss", table.metric) + ", nats", rangemode="tozero")
+    ranked = axis("rank by mean validation loss", type="log", dtick=1)
+    losses = axis(headed("val_loss", table.metric) + ", nats", rangemode="tozero")
     return _figure(data, 400, xaxis=ranked, yaxis=losses, margin=TALL)
 
 
@@ -442,8 +414,8 @@ def random_search() -> go.Figure:
             for values, dash, share in ((middle, "solid", "half"), (high, "dot", "95 %"))
         ]
     data += _keys((("half of the searches", "solid"), ("95 %", "dot")))
-    trained = _axis("configurations trained, % of the grid", range=[0, 100])
-    regrets = _axis("regret, nats of validation loss", range=[0, 0.2])
+    trained = axis("configurations trained, % of the grid", range=[0, 100])
+    regrets = axis("regret, nats of validation loss", range=[0, 0.2])
     return _figure(data, 380, xaxis=trained, yaxis=regrets)
 
 
