@@ -11,9 +11,9 @@ from pairsearch.search.claims import sentences
 from pairsearch.search.claims.deciding import Decided
 from pairsearch.search.claims.training import find_sources
 from pairsearch.search.database.connection import Database, open_database
+from pairsearch.search.ledger.studies import get_study
 from pairsearch.search.results.study_table import StudyTable, read_table
 from pairsearch.search.setup.load import load
-from pairsearch.search.setup.opening import open_stored
 from pairsearch.studies import claims_file
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="paper-")
@@ -31,11 +31,7 @@ def database() -> Database:
 @cache
 def table(study: str) -> StudyTable:
     """A study's table."""
-    opened, (stored,) = open_stored(f"sqlite:///{database().file}", [study])
-    try:
-        return read_table(opened, stored)
-    finally:
-        opened.close()
+    return read_table(database(), get_study(database(), study))
 
 
 @cache

@@ -16,6 +16,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -40,24 +41,19 @@ def print_json(value: Any) -> None:
     _write(json.dumps(value, indent=2))
 
 
-def say(line: str) -> None:
-    """Print a line with control characters escaped."""
-    _write(printable(line))
+def say(line: str, *, error: bool = False) -> None:
+    """Print a line with control characters escaped, to standard error if `error`."""
+    _write(printable(line), error=error)
 
 
 def teller(*, error: bool = False, quiet: bool = False) -> Callable[[str], None]:
-    """Return a function that prints lines of progress: to standard error if `error`, not at all if `quiet`."""
-
-    def tell(line: str) -> None:
-        if not quiet:
-            _write(printable(line), error=error)
-
-    return tell
+    """Return a function that prints lines of progress as `say` does, or not at all if `quiet`."""
+    return (lambda _: None) if quiet else partial(say, error=error)
 
 
 def say_error(line: str) -> None:
     """Print an error as one line, with passwords masked and control characters escaped."""
-    _write(f"error: {printable(conceal(line))}", error=True)
+    say(f"error: {conceal(line)}", error=True)
 
 
 def _write(line: str, *, error: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -73,13 +74,11 @@ class Slurm(Engine):
 
     def count(self, ids: Collection[str]) -> dict[str, Count]:
         """Count the tasks of arrays; one that is requeued is pending."""
-        states: dict[str, list[str]] = {one: [] for one in ids}
-        for task, state in self._tasks(ids).items():
-            states[task.partition("_")[0]].append(state)
-        waiting = {
-            one: sum(bool(WAITING.fullmatch(state)) for state in found) for one, found in states.items()
-        }
-        return {one: Count(waiting[one], len(found) - waiting[one]) for one, found in states.items()}
+        found = Counter(
+            (task.partition("_")[0], WAITING.fullmatch(state) is not None)
+            for task, state in self._tasks(ids).items()
+        )
+        return {one: Count(pending=found[one, True], running=found[one, False]) for one in ids}
 
     def stop(self, ids: Collection[str]) -> None:
         """Cancel tasks that wait, and send SIGTERM to the scripts of those that run."""

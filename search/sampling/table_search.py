@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import optuna
 
 from pairsearch.search.sampling.in_memory import PROPOSALS, SAMPLERS, draw_table, make_pruner
 from pairsearch.search.sampling.space import Space
-from pairsearch.studies.configuration import Configuration, Params
+from pairsearch.studies.configuration import Configuration
 from pairsearch.studies.definition import Definition
 
 
@@ -48,13 +47,11 @@ def search_table(
     space, generator = Space(choices), random.Random(seed)  # noqa: S311 - not a secret
     last_step = max((step for steps in reports.values() for step in steps), default=1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            study_name=definition.name,
-            sampler=None if sampler is None else SAMPLERS[sampler](seed),
-            pruner=make_pruner(pruner, last_step),
-        )
+    study = optuna.create_study(
+        study_name=definition.name,
+        sampler=None if sampler is None else SAMPLERS[sampler](seed),
+        pruner=make_pruner(pruner, last_step),
+    )
     points = {one.key: one.params for one in definition.grid.configurations()}
     left = dict.fromkeys(order)
     while left:
@@ -71,7 +68,8 @@ def search_table(
             trial = None
         if trial is None:
             key = next(iter(left))
-            trial = _of(study, space, points[key])
+            study.enqueue_trial(space.categories(points[key]))
+            trial = study.ask(space.of(points[key]))
         del left[key]
         after = None if stopped_after is None else stopped_after(key)
         stopped = _stopped(trial, reports.get(key, {}), after)
@@ -80,12 +78,6 @@ def search_table(
         else:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         yield key, stopped
-
-
-def _of(study: optuna.Study, space: Space, params: Params) -> optuna.trial.Trial:
-    """Start a trial of a point."""
-    study.enqueue_trial(space.categories(params))
-    return study.ask(space.of(params))
 
 
 def _stopped(trial: optuna.trial.Trial, reports: Mapping[int, float], after: int | None) -> int | None:

@@ -161,15 +161,14 @@ def export(
         reason = re.search(r"\[Errno -?\d+\] ([^'\")]+)", said)
         raise TrackerError(
             f"{left} runs of study {study.name} are not in {target.label}: {reason[1] if reason else said[:REASON]}: "
-            f"{again([study.name], [target])} exports them"
+            f"{again([study.name], target)} exports them"
         ) from None
     return Exported(study.name, target.label, written, len(every) - written)
 
 
-def again(studies: Sequence[str], targets: Sequence[Target]) -> str:
+def again(studies: Sequence[str], target: Target) -> str:
     """Return the command that exports studies, as messages show it."""
-    to = " ".join(f"--to {target.label}" for target in targets)
-    return f"`pairsearch export {' '.join(studies)} {to}`"
+    return f"`pairsearch export {' '.join(studies)} --to {target.label}`"
 
 
 def _study_run(study: StoredStudy, states: States) -> Run:

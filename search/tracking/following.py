@@ -31,7 +31,7 @@ class Exporter:
 
     def __init__(self, database: Database, studies: Sequence[str], target: Target) -> None:
         self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in `end`
-        self._missing = f"not all runs are in {target.label}: {again(studies, [target])} exports them"
+        self._missing = f"not all runs are in {target.label}: {again(studies, target)} exports them"
         variables = {name: text for name, text in program.environment().items() if name != FILE_VARIABLE}
         to = f"{target.name}={target.place}"
         self._process = subprocess.Popen(  # noqa: S603 - our own program, with validated study names
