@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
-from pairsearch.search.cli.tables import ahead_of, progress_line, progress_table
+from pairsearch.search.cli.tables import progress_lines, progress_table
 from pairsearch.search.cli.terminal import print_lines
 from pairsearch.search.results.progress import Progress
 
@@ -65,10 +65,7 @@ class SearchProgress:
         if not last and now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        lines = [
-            progress_line(progress, rate if progress.open else None, ahead)
-            for progress, ahead in zip(progresses, ahead_of(progresses), strict=True)
-        ]
+        lines = progress_lines(progresses, rate)
         before = self._lines or [""] * len(lines)
         print_lines(self.console, [line for line, other in zip(lines, before, strict=True) if line != other])
         self._lines = lines

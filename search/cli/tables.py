@@ -30,39 +30,38 @@ from pairsearch.studies.definition import Stated
 from pairsearch.studies.problem import Metric
 
 
-def ahead_of(progresses: Sequence[Progress]) -> list[float]:
-    """Count for each study the open configurations of the studies before it, which workers train first."""
-    return list(accumulate((_ahead(progress) for progress in progresses[:-1]), initial=0.0))
+def _times_left(progresses: Sequence[Progress], rate: float | None) -> dict[str, str]:
+    """Return by study in what time it will be trained: workers train the configurations of those before it first."""
+    # Of those of which some folds have ended, a share.
+    todo = (one.open if one.folds is None else one.total - one.ended for one in progresses)
+    return {
+        progress.study: duration(count / rate) if rate and progress.open else DASH
+        for progress, count in zip(progresses, accumulate(todo), strict=True)
+    }
 
 
-def _ahead(progress: Progress) -> float:
-    """Return how many configurations are still to be trained; a share of one of which some folds have ended."""
-    return progress.total - progress.ended if progress.folds is not None else progress.open
-
-
-def progress_line(progress: Progress, rate: float | None = None, ahead: float = 0.0) -> str:
-    """Return the progress of a study as a line for a log.
-
-    Args:
-        rate: configurations per second over all studies; None if it is not known yet.
-        ahead: how many configurations of other studies come before this study's.
-    """
-    parts = [
-        f"{progress.study}: {progress.covered}/{progress.total} done",
-        *([] if progress.folds is None else ["{}/{} folds".format(*progress.folds)]),
-        *(f"{progress.count(state)} {state}" for state in (State.RUNNING, State.DIVERGED, State.FAILED)),
-    ]
-    if rate:
-        parts.append(f"{60 * rate:.1f} a minute")
-        parts.append(f"{duration((ahead + _ahead(progress)) / rate)} left")
-    if progress.best is not None:
-        parts.append(f"best {progress.metric} {progress.best.value:.4f} ({describe(progress.best.params)})")
-    return ", ".join(parts)
+def progress_lines(progresses: Sequence[Progress], rate: float | None = None) -> list[str]:
+    """Return the progress of each study as a line for a log; arguments are those of `progress_table`."""
+    lines, left = [], _times_left(progresses, rate)
+    for progress in progresses:
+        parts = [
+            f"{progress.study}: {progress.covered}/{progress.total} done",
+            *([] if progress.folds is None else ["{}/{} folds".format(*progress.folds)]),
+            *(f"{progress.count(state)} {state}" for state in (State.RUNNING, State.DIVERGED, State.FAILED)),
+        ]
+        if rate and progress.open:
+            parts += [f"{60 * rate:.1f} a minute", f"{left[progress.study]} left"]
+        if progress.best is not None:
+            parts.append(
+                f"best {progress.metric} {progress.best.value:.4f} ({describe(progress.best.params)})"
+            )
+        lines.append(", ".join(parts))
+    return lines
 
 
 def progress_table(
     progresses: Sequence[Progress], rate: float | None = None, title: str | None = None
-) -> Sheet[tuple[Progress, float]]:
+) -> Sheet[Progress]:
     """Return a table with a row for each study.
 
     Args:
@@ -72,27 +71,22 @@ def progress_table(
     pruned = any(progress.count(State.PRUNED) for progress in progresses)
     states = [State.RUNNING, State.DIVERGED, *([State.PRUNED] if pruned else []), State.FAILED]
 
-    def count(state: State) -> Field[tuple[Progress, float]]:
-        return Field(state.value, lambda row: str(row[0].count(state)))
+    def count(state: State) -> Field[Progress]:
+        return Field(state.value, lambda one: str(one.count(state)))
 
-    fields: list[Field[tuple[Progress, float]]] = [
-        Field("study", lambda row: row[0].study, right=False),
-        Field("done", lambda row: f"{row[0].covered}/{row[0].total}"),
+    fields: list[Field[Progress]] = [
+        Field("study", lambda one: one.study, right=False),
+        Field("done", lambda one: f"{one.covered}/{one.total}"),
     ]
     if any(progress.folds for progress in progresses):
-        fields.append(Field("folds", lambda row: "{}/{}".format(*row[0].folds) if row[0].folds else DASH))
+        fields.append(Field("folds", lambda one: "{}/{}".format(*one.folds) if one.folds else DASH))
     fields += map(count, states)
     if rate is not None:
-        fields += [
-            Field("a minute", lambda _: f"{60 * rate:.1f}"),
-            Field("time left", lambda row: _left(rate, *row)),
-        ]
-    fields.append(Field("best so far", lambda row: _best(row[0]), right=False, prose=True))
-    return Sheet(fields, list(zip(progresses, ahead_of(progresses), strict=True)), title)
-
-
-def _left(rate: float, progress: Progress, ahead: float) -> str:
-    return duration((ahead + _ahead(progress)) / rate) if rate > 0 and progress.open else DASH
+        left = _times_left(progresses, rate)
+        fields.append(Field("a minute", lambda _: f"{60 * rate:.1f}"))
+        fields.append(Field("time left", lambda one: left[one.study]))
+    fields.append(Field("best so far", _best, right=False, prose=True))
+    return Sheet(fields, progresses, title)
 
 
 def _best(progress: Progress) -> str:

@@ -15,7 +15,7 @@ import tiny
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from pairsearch.search.cli.tables import progress_json, progress_line
+from pairsearch.search.cli.tables import progress_json, progress_lines
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.checkpoints import Kept
@@ -524,7 +524,7 @@ def test_progress_counts_folds_where_workers_take_them_one_by_one(
     progress = read_progress(database, mine)
     assert (progress.folds, progress.covered, progress.ended) == ((1, 8), 0, 0.25)
     assert read_progress(database, mine, limit=1).folds == (1, 4)
-    assert progress_line(progress).startswith("mine: 0/2 done, 1/8 folds, ")
+    assert progress_lines([progress])[0].startswith("mine: 0/2 done, 1/8 folds, ")
     assert progress_json(progress)["folds"] == {"ended": 1, "total": 8}
     assert progress.rounds_left == 1
 
