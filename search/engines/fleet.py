@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from pairsearch.search.common.errors import DatabaseAwayError, WorkError
+from pairsearch.search.common.errors import DatabaseAwayError, StorageError, WorkError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
 from pairsearch.search.engines.contract import Count, Engine, EngineError, Order
@@ -108,12 +108,7 @@ class Fleet:
         return sum(count.alive for count in self._counts().values())
 
     def _counts(self) -> dict[Submission, Count]:
-        mine = self._mine()
-        counts = counted(self._engine, mine)
-        ended = [one for one in mine if not counts[one].alive]
-        if self._engine.lasting:
-            submissions.close(self._database, ended)
-        return counts
+        return counted(self._database, self._engine, self._mine())
 
     def train(
         self,
@@ -270,10 +265,14 @@ def workers(count: int) -> str:
     return f"{count} worker{'' if count == 1 else 's'}"
 
 
-def counted(engine: Engine, mine: Sequence[Submission]) -> dict[Submission, Count]:
-    """Count the workers of submissions to an engine."""
+def counted(database: Database, engine: Engine, mine: Sequence[Submission]) -> dict[Submission, Count]:
+    """Count the workers of submissions to an engine, and note which have ended."""
     counts = engine.count([one.native_id for one in mine])
-    return {one: counts.get(one.native_id, Count(0, 0)) for one in mine}
+    found = {one: counts.get(one.native_id, Count(0, 0)) for one in mine}
+    if ended := [one for one, count in found.items() if not count.alive]:
+        with suppress(StorageError):  # the database may be read-only
+            submissions.close(database, ended)
+    return found
 
 
 def search_on(

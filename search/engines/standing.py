@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from pairsearch.search.common.errors import InputError, PairsearchError, StorageError
+from pairsearch.search.common.errors import InputError, PairsearchError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
@@ -53,14 +52,15 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
 
 def _stop(database: Database, engine: Engine, mine: Sequence[Submission]) -> str:
     """End workers, wait until they have ended, and return a line about it."""
-    before = sum(count.alive for count in counted(engine, mine).values())
+
+    def alive() -> int:
+        return sum(count.alive for count in counted(database, engine, mine).values())
+
+    before = alive()
     engine.stop([one.native_id for one in mine])
     end = time.monotonic() + 2 * LEASE_SECONDS
-    while (
-        left := sum((counts := counted(engine, mine))[one].alive for one in mine)
-    ) and time.monotonic() < end:
+    while (left := alive()) and time.monotonic() < end:
         time.sleep(LOOK_SECONDS)
-    submissions.close(database, [one for one, count in counts.items() if not count.alive])
     if left:
         return f"{engine.name}: {left} of {before} workers have not ended"
     return f"{engine.name}: {workers(before)} ended"
@@ -98,12 +98,10 @@ def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standi
         counts: dict[Submission, Count] = {}
         try:
             if mine:
-                counts = counted(engine_named(name, address or None), mine)
+                counts = counted(database, engine_named(name, address or None), mine)
         except PairsearchError as error:
             found.append(Standing(name, address, error=str(error)))
             continue
-        with suppress(StorageError):  # the database may be read-only
-            submissions.close(database, [one for one, count in counts.items() if not count.alive])
         pending = sum(count.pending for count in counts.values())
         running = sum(count.running for count in counts.values())
         found.append(Standing(name, address, pending, running, max(0, submitted - pending - running)))
