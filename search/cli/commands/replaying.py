@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -138,47 +139,38 @@ def _table(study: str, storage: str) -> StudyTable:
     return read_table(database, found)
 
 
+def _reached(number: float, shown: Callable[[float], str]) -> str:
+    return shown(number) if math.isfinite(number) else DASH
+
+
 def _regret(table: StudyTable, regret: float) -> str:
-    return figure(table.metric, regret) if math.isfinite(regret) else DASH
+    return _reached(regret, partial(figure, table.metric))
 
 
-def _title(table: StudyTable) -> str:
-    return headed(table.definition.metric, table.metric)
+def _trials(one: Needed, place: int) -> str:
+    trials = one.trials[place]
+    return f"{trials:.0f}" if math.isfinite(trials) else f"> {one.replay.trials}"
 
 
 def needed_table(table: StudyTable, replays: Sequence[Replay], regrets: Sequence[float]) -> Sheet[Needed]:
     """Return a table of the trials and the time that searches needed to reach regrets."""
-    every = len(table.configurations)
-
-    def trials(name: str, place: int) -> Field[Needed]:
-        return Field(
-            name,
-            lambda one: (
-                f"{one.trials[place]:.0f}" if math.isfinite(one.trials[place]) else f"> {one.replay.trials}"
-            ),
-        )
-
-    def seconds(name: str, place: int) -> Field[Needed]:
-        return Field(
-            name, lambda one: duration(one.seconds[place]) if math.isfinite(one.seconds[place]) else DASH
-        )
-
+    every, by = len(table.configurations), headed(table.definition.metric, table.metric)
     return Sheet(
         [
             *BY,
             Field("searches", lambda one: str(one.replay.searches)),
             Field("regret at most", lambda one: _regret(table, one.regret)),
-            trials("trials, half of the searches", 1),
-            trials("trials, 95 % of them", 2),
+            Field("trials, half of the searches", lambda one: _trials(one, 1)),
+            Field("trials, 95 % of them", lambda one: _trials(one, 2)),
             Field(
                 "half: % of the grid",
-                lambda one: f"{100 * one.trials[1] / every:.1f}" if math.isfinite(one.trials[1]) else DASH,
+                lambda one: _reached(one.trials[1], lambda trials: f"{100 * trials / every:.1f}"),
             ),
-            seconds("training, half", 1),
-            seconds("training, 95 %", 2),
+            Field("training, half", lambda one: _reached(one.seconds[1], duration)),
+            Field("training, 95 %", lambda one: _reached(one.seconds[2], duration)),
         ],
         needed(replays, regrets),
-        f"{table.name}: trials until the choice is so close to the best of {every} configurations, by {_title(table)}",
+        f"{table.name}: trials until the choice is so close to the best of {every} configurations, by {by}",
         f"{DASH}: not reached, > N: not within the N trials of a search. Training is one core's time, as stored.",
     )
 
@@ -230,7 +222,8 @@ def after_table(table: StudyTable, replays: Sequence[Replay]) -> Sheet[_After]:
             f"Rounds of the final evaluation exist for {losses(table).evaluated} configurations; the regret there is "
             "over the lowest of these."
         )
-    title = f"{table.name}: how much worse than the best the choice is, by {_title(table)}"
+    by = headed(table.definition.metric, table.metric)
+    title = f"{table.name}: how much worse than the best the choice is, by {by}"
     return Sheet(fields, _after(table, replays), title, caption)
 
 
