@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import is_dataclass
 from types import ModuleType
 from typing import Any
 
 import typer
 import typer.cli
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, RootModel
-from pydantic.dataclasses import dataclass as validated
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic import TypeAdapter
 from sphinx.pycode import ModuleAnalyzer
 
 from pairsearch.docs import shipped
@@ -50,8 +43,13 @@ VARIABLES: tuple[tuple[ModuleType, str], ...] = (
     (provenance, "COMMIT_VARIABLE"),
 )
 """The constants that hold the names of the program's environment variables."""
-LIMITS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
-TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", dict: "table", Any: "any"}
+TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false"}
+LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 
 
 def documented(owner: type | ModuleType) -> dict[str, str]:
@@ -100,25 +98,26 @@ def environment() -> str:
     return markdown(["variable", "meaning"], rows)
 
 
-def _kind(annotation: Any) -> str:  # noqa: PLR0911 - a line for each kind
-    """A type for people; tables of their own link to their section."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _kind(arguments[0])
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(dict.fromkeys(_kind(one) for one in arguments if one is not types.NoneType))
-    if origin is typing.Literal:
-        return ", ".join(f"`{one}`" for one in arguments)
-    if origin is tuple:
-        return f"list of {_several(_kind(arguments[0]))}"
-    if origin in (dict, Mapping):
-        inner = _kind(arguments[1])
-        return "table" if inner == "any" else f"table of {_several(inner)}"
-    if isinstance(annotation, type) and issubclass(annotation, RootModel):
-        return "table, or several"
-    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
-        return f"[table](#{annotation.__name__.lower()})"
-    return TYPES[annotation]
+def _kind(schema: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, for people; tables of their own link to their section."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return "table, or several" if name == "Grid" else f"[table](#{name.lower()})"
+    if "items" in schema:
+        return f"list of {_several(_kind(schema['items']))}"
+    if alternatives := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(_kind(one) for one in alternatives if one.get("type") != "null")
+    if values := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return ", ".join(f"`{one}`" for one in values)
+    if schema.get("type") == "object":
+        # Those by name stand under a pattern where names have a form.
+        (inner,) = schema.get("patternProperties", {"": schema.get("additionalProperties")}).values()
+        return f"table of {_several(_kind(inner))}" if isinstance(inner, dict) and inner else "table"
+    # The limits that nobody could meet are left out.
+    limits = [
+        f"{word} {schema[name]:g}" for name, word in LIMITS.items() if schema.get(name, LARGEST) < LARGEST
+    ]
+    return ", ".join([TYPES.get(schema.get("type", ""), "any"), *limits])
 
 
 def _several(kind: str) -> str:
@@ -126,29 +125,8 @@ def _several(kind: str) -> str:
     return kind.replace("[table]", "[tables]") if "[table]" in kind else f"{kind}s".replace("anys", "values")
 
 
-def _bounds(field: FieldInfo) -> str:
-    """The limits of a number, where there are any that somebody could meet."""
-    # Those of `X | None` stand with the X.
-    inner = [
-        limit
-        for one in typing.get_args(field.annotation)
-        for given in getattr(one, "__metadata__", ())
-        for limit in getattr(given, "metadata", ())
-    ]
-    words = [
-        f"{word} {value:g}"
-        for limit in (*field.metadata, *inner)
-        for kind, (name, word) in LIMITS.items()
-        if isinstance(limit, kind) and (value := getattr(limit, name)) < LARGEST
-    ]
-    return ", ".join(words)
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.default
-    if value is PydanticUndefined or isinstance(value, BaseModel) or value in (None, "", (), {}):
+def _default(value: Any) -> str:
+    if value in (None, "", []) or isinstance(value, dict):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -161,19 +139,16 @@ def fields(model: type) -> str:
         if owner.__module__.startswith("pairsearch.")
         for name, text in documented(owner).items()
     }
-    known: dict[str, FieldInfo] = (
-        model.model_fields
-        if issubclass(model, BaseModel)
-        else validated(model, frozen=True).__pydantic_fields__
-    )
+    schema = TypeAdapter(model).json_schema()
+    needed = schema.get("required", ())
     rows = [
         [
             f"`{name}`",
-            ", ".join(filter(None, [_kind(field.annotation), _bounds(field)])),
-            _default(field),
+            _kind(field),
+            "required" if name in needed else _default(field.get("default")),
             meaning.get(name, ""),
         ]
-        for name, field in known.items()
+        for name, field in schema["properties"].items()
     ]
     return markdown(["field", "type", "default", "meaning"], rows)
 
