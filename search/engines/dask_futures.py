@@ -74,7 +74,6 @@ class DaskFutures(Engine):
                 raise EngineError(f"dask's worker {address} has {has}: expected pairsearch {OURS}, as here")
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
-        """Submit a task for each worker."""
         keys = [f"{order.name}-{uuid.uuid4().hex}" for _ in range(workers)]
         with self._client() as client:
             futures = [

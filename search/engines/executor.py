@@ -34,7 +34,6 @@ class Executed(Engine):
         """Nothing can be asked."""
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
-        """Submit the function."""
         made = {}
         try:
             for _ in range(workers):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 
 from pairsearch.search.common.errors import DatabaseAwayError, StorageError, WorkError
 from pairsearch.search.database.connection import Database
@@ -27,10 +28,11 @@ GRACE_SECONDS = 10.0
 
 
 class Fleet:
-    """Workers of studies on an engine.
+    """Workers of studies on a cluster; as many are submitted again in all, in place of those that died.
 
     Args:
-        workers: how many there are to be; as many are submitted again in all, in place of those that died.
+        left: returns how much of a study is left to be trained.
+        limit: look at the first `limit` configurations of each study only.
         say: called with a line about what was done.
         complain: called with a line about what went wrong.
     """
@@ -39,19 +41,29 @@ class Fleet:
         self,
         database: Database,
         studies: Sequence[StoredStudy],
-        engine: Engine,
+        cluster: Cluster,
         order: Order,
-        workers: int,
+        left: Callable[[Progress], int] = attrgetter("open"),
         *,
+        limit: int | None = None,
         say: Callable[[str], None] = lambda _: None,
         complain: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database, self._studies = database, studies
-        self._engine, self._order, self._workers = engine, order, workers
+        self._engine, self._order, self._detach = cluster.engine, order, cluster.detach
+        self._left, self._limit = left, limit
         self._say, self._complain = say, complain
-        self._spare = workers
+        self._workers = self._spare = cluster.workers
         self._own: list[Submission] = []
         self._silent = self._away = False
+
+    def look(self) -> list[Progress]:
+        """Read the progress of each study."""
+        return [read_progress(self._database, study, self._limit) for study in self._studies]
+
+    def left(self) -> int:
+        """Count what is left to be trained."""
+        return sum(map(self._left, self.look()))
 
     def begin(self) -> None:
         """Submit the workers that are missing; where the engine refuses, nothing is stored."""
@@ -110,54 +122,41 @@ class Fleet:
     def _counts(self) -> dict[Submission, Count]:
         return counted(self._database, self._engine, self._mine())
 
-    def train(
-        self,
-        look: Callable[[], list[Progress]],
-        left: Callable[[Sequence[Progress]], int],
-        on_progress: Callable[[Sequence[Progress], bool], None],
-        *,
-        detach: bool,
-    ) -> bool:
+    def train(self, on_progress: Callable[[Sequence[Progress], bool], None]) -> bool:
         """Have workers train what is left; return whether there was something, and they were followed to their end.
 
         Args:
-            left: counts what is left to be trained.
             on_progress: called with the progress of each study, and with whether this is the last call.
         """
         for study in self._studies:
             Ledger(self._database, study).go_on()
-        if not left(look()):
+        if not self.left():
             return False
         self.begin()
-        if not detach:
+        if not self._detach:
             try:
-                self.follow(look, left, on_progress)
+                self.follow(on_progress)
             finally:
                 reconcile(self._database, self._studies)
-        return not detach
+        return not self._detach
 
-    def follow(
-        self,
-        look: Callable[[], list[Progress]],
-        left: Callable[[Sequence[Progress]], int],
-        on_progress: Callable[[Sequence[Progress], bool], None],
-    ) -> None:
+    def follow(self, on_progress: Callable[[Sequence[Progress], bool], None]) -> None:
         """Follow the ledger until nothing is left, or no worker is.
 
         Where somebody interrupts it, workers of a lasting engine go on.
         """
-        latest, asked = look(), float("-inf")
+        latest, asked = self.look(), float("-inf")
         try:
-            while left(latest):
+            while any(map(self._left, latest)):
                 on_progress(latest, False)
                 if time.monotonic() - asked > ASK_SECONDS:
                     with self._patience():
-                        if not self._keep_up(lambda: left(look())):
+                        if not self._keep_up():
                             break
                     asked = time.monotonic()
                 time.sleep(LOOK_SECONDS)
                 with self._patience():
-                    latest = look()
+                    latest = self.look()
             self._end()
         except BaseException as error:
             if not self._engine.lasting:
@@ -168,7 +167,7 @@ class Fleet:
                     "`pairsearch stop` ends them"
                 )
             raise
-        on_progress(look(), True)
+        on_progress(self.look(), True)
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
@@ -181,7 +180,7 @@ class Fleet:
                 self._complain(f"{error}: its workers wait for it, and so does this command")
             self._away = True
 
-    def _keep_up(self, left: Callable[[], int]) -> bool:
+    def _keep_up(self) -> bool:
         """Submit workers in place of those that died; return whether any is there, or may be.
 
         A worker ends by itself only when nothing is left, or when it was told to; so what is left is counted after the
@@ -198,7 +197,7 @@ class Fleet:
             return not self._stopped() or any(
                 Ledger(self._database, study).jobs_left(JobState.RUNNING) for study in self._studies
             )
-        missing = min(self._workers, left()) - alive
+        missing = min(self._workers, self.left()) - alive
         if missing <= 0:
             return True
         again = min(missing, self._spare)
@@ -287,21 +286,14 @@ def search_on(
     complain: Callable[[str], None] = lambda _: None,
 ) -> list[Progress]:
     """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine."""
-
-    def look() -> list[Progress]:
-        return [read_progress(database, study, limit) for study in studies]
-
-    def left(found: Sequence[Progress]) -> int:
-        return sum(progress.open for progress in found)
-
-    fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=complain)
-    if fleet.train(look, left, on_progress, detach=cluster.detach):
-        return conclude(database, studies, look(), fleet.complaints(), complain)
-    if left(latest := look()):
-        return latest
+    fleet = Fleet(database, studies, cluster, order, limit=limit, say=say, complain=complain)
+    if fleet.train(on_progress):
+        return conclude(database, studies, fleet.look(), fleet.complaints(), complain)
+    if fleet.left():
+        return fleet.look()
     if cluster.detach:
         say("nothing is left to be trained")
-    return conclude(database, studies, latest)
+    return conclude(database, studies, fleet.look())
 
 
 def evaluate_on(
@@ -323,21 +315,16 @@ def evaluate_on(
     """
     ledgers = [Ledger(database, study) for study in studies]
 
-    def look() -> list[Progress]:
-        return [read_progress(database, study) for study in studies]
-
-    def left(found: Sequence[Progress]) -> int:
-        return sum(progress.rounds_left for progress in found)
-
     def failed() -> int:
         return sum(ledger.jobs_left(JobState.FAILED, kind="round") for ledger in ledgers)
 
     before = failed()
-    fleet = Fleet(database, studies, cluster.engine, order, cluster.workers, say=say, complain=say)
-    if not fleet.train(look, left, lambda found, _: on_progress(left(found)), detach=cluster.detach):
+    rounds = attrgetter("rounds_left")
+    fleet = Fleet(database, studies, cluster, order, rounds, say=say, complain=say)
+    if not fleet.train(lambda found, _: on_progress(sum(map(rounds, found)))):
         return
     why = "; ".join(fleet.complaints())
-    if count := left(look()):
+    if count := fleet.left():
         raise WorkError(
             f"workers ended with {count} rounds left: run it again to go on{f' ({why})' * bool(why)}"
         )

@@ -100,7 +100,6 @@ class RayJobs(Engine):
             self._client.get_version()
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
-        """Submit a job for each worker."""
         python = self.options.get("python", "python")
         ours = self.local and "python" not in self.options
         words = program.command(*order.words) if ours else [python, "-P", "-m", "pairsearch", *order.words]
@@ -135,7 +134,6 @@ class RayJobs(Engine):
         return {job.submission_id: job for job in found if job.submission_id and job.submission_id in ids}
 
     def count(self, ids: Collection[str]) -> dict[str, Count]:
-        """Count jobs by their status."""
         counts = {JobStatus.PENDING: Count(1, 0), JobStatus.RUNNING: Count(0, 1)}
         jobs = self._jobs(ids)
         return {one: counts.get(jobs[one].status, Count(0, 0)) if one in jobs else Count(0, 0) for one in ids}

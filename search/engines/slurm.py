@@ -65,7 +65,6 @@ class Slurm(Engine):
         self._sbatch(order, workers, "--test-only")
 
     def submit(self, order: Order, workers: int) -> dict[str, int]:
-        """Submit an array."""
         native = self._sbatch(order, workers, "--parsable").strip()
         if not native.isdecimal():
             raise EngineError(f"sbatch printed {native!r}: expected the id of a job")

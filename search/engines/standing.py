@@ -83,7 +83,6 @@ class Standing:
     error: str | None = None
 
     def __str__(self) -> str:
-        """Return a line."""
         where = f"{self.engine} at {self.address}" if self.address else self.engine
         if self.error is not None:
             return f"{where} does not answer: {self.error}"

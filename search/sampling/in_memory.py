@@ -62,7 +62,6 @@ class _Storage(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the trials in some states."""
         others = [trial for trial in self.elsewhere if states is None or trial.state in states]
         return [*super().get_all_trials(study_id, deepcopy, states), *others]
 

@@ -77,8 +77,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_commands_at_once_have_as_many_workers_as_one(database: Database, study: StoredStudy) -> None:
     engine, said = Imagined(), list[str]()
-    first = Fleet(database, [study], engine, ORDER, 3)
-    second = Fleet(database, [study], engine, ORDER, 3, say=said.append)
+    first = Fleet(database, [study], Cluster(engine, 3), ORDER)
+    second = Fleet(database, [study], Cluster(engine, 3), ORDER, say=said.append)
     engine.before = first.begin  # after the second has counted none
     second.begin()
     assert engine.alive == 3
@@ -97,21 +97,21 @@ def test_workers_that_cannot_be_stored_are_ended(
     monkeypatch.setattr(submissions, "record", away)
     engine = Imagined()
     with pytest.raises(DatabaseAwayError):
-        Fleet(database, [study], engine, ORDER, 3).begin()
+        Fleet(database, [study], Cluster(engine, 3), ORDER).begin()
     assert engine.alive == 0
 
 
 def test_who_has_what_it_wanted_leaves_the_workers_of_others(database: Database, study: StoredStudy) -> None:
     engine = Imagined()
-    Fleet(database, [study], engine, ORDER, 2).begin()
+    Fleet(database, [study], Cluster(engine, 2), ORDER).begin()
     # No configuration is within its limit, as where another command wants a part, or rounds alone.
-    own = Fleet(database, [study], engine, ORDER, 3)
+    own = Fleet(database, [study], Cluster(engine, 3), ORDER, limit=0)
     own.begin()
     engine.workers["2"] = Count(1, 0)
-    own.follow(list, len, lambda *_: None)
+    own.follow(lambda *_: None)
     assert engine.workers == {"0": Count(0, 1), "1": Count(0, 1), "2": Count(0, 0)}
     tiny.execute(database, "update pairsearch_configurations set state = 'failed'")
-    own.follow(list, len, lambda *_: None)
+    own.follow(lambda *_: None)
     assert engine.alive == 0
 
 
@@ -143,7 +143,7 @@ def test_stop_goes_on_past_an_engine_that_is_gone(
 ) -> None:
     engines = {place: Imagined(place) for place in ("a", "b", "c")}
     for engine in engines.values():
-        Fleet(database, [study], engine, ORDER, 2).begin()
+        Fleet(database, [study], Cluster(engine, 2), ORDER).begin()
     engines["b"].silent = True
 
     def named(_: str, address: str | None) -> Engine:
