@@ -32,7 +32,7 @@ from pairsearch.search.report.drawing import (
     scaled,
     scatter,
 )
-from pairsearch.search.report.parameters import Parameter, parameters_of, places_of
+from pairsearch.search.report.parameters import Places, parameters_of, places_of
 from pairsearch.search.results.formatting import headed
 from pairsearch.search.results.study_table import StudyTable
 from pairsearch.search.verdict.judging import judge
@@ -72,20 +72,12 @@ def _best(table: StudyTable, figure: str) -> Configuration:
     return table.configurations[int(np.round(table.values[figure].mean(axis=1), 12).argmin())]
 
 
-Cell = tuple[int, int, int]
-"""Indices of a batch size, a learning rate and a weight decay."""
-
-
 def wsal_grid() -> go.Figure:
     """WSAL's complete grid: loss above, error below, a facet for each batch size."""
     table = shipped.table("wsal")
     parameters = {one.name: one for one in parameters_of(table.definition.grid.choices, table.configurations)}
     size, rate, decay = (parameters[name] for name in ("batch_size", "learning_rate", "weight_decay"))
-    places: list[Cell] = [
-        (found[0], found[1], found[2])
-        for found in places_of((size, rate, decay), table.configurations)
-        if found is not None
-    ]
+    places = list(filter(None, places_of((size, rate, decay), table.configurations)))
     sizes = len(size.levels)
     across, down = drawing.spans(sizes, 0.02), [[0.56, 0.96], [0.0, 0.4]]
     data: list[Spec] = []
@@ -94,7 +86,7 @@ def wsal_grid() -> go.Figure:
     for row, figure in enumerate(("val_loss", "val_error")):
         metric, means = table.traits.metrics[figure], table.values[figure].mean(axis=1)
         # The best over the parameters that have no direction of their own.
-        cells: dict[Cell, int] = {}
+        cells: dict[Places, int] = {}
         for number, place in enumerate(places):
             if place not in cells or means[number] < means[cells[place]]:
                 cells[place] = number
@@ -105,10 +97,10 @@ def wsal_grid() -> go.Figure:
                 [cells[column, x, y] for x in range(len(rate.levels))] for y in range(len(decay.levels))
             ]
             data.append(_heat(table, figure, numbers, shade) | drawing.on(index))
-            x = _level_axis(rate, row == 1 and column == 0)
+            x = drawing.categories(rate.texts, rate.label if row == 1 and column == 0 else "")
             x |= {"domain": across[column], "tickangle": -60, "showticklabels": row == 1}
-            y = _level_axis(decay, column == 0) | {"domain": down[row], "showticklabels": column == 0}
-            axes |= drawing.panel(index, x, y)
+            y = drawing.categories(decay.texts, decay.label if column == 0 else "")
+            axes |= drawing.panel(index, x, y | {"domain": down[row], "showticklabels": column == 0})
             middle = sum(across[column]) / 2
             notes.append(_note(f"batch size {text}", middle, down[row][1], xanchor="center", size=12))
         notes.append(_note(f"mean {headed(figure, metric)}", 0, down[row][1] + 0.05, xanchor="left", size=13))
@@ -157,10 +149,6 @@ def _heat(table: StudyTable, figure: str, numbers: list[list[int]], shade: Shade
         "xgap": 1,
         "ygap": 1,
     }
-
-
-def _level_axis(parameter: Parameter, titled: bool) -> Spec:
-    return drawing.categories(parameter.texts, parameter.label if titled else "")
 
 
 def _note(text: str, x: float, y: float, size: int, xanchor: str) -> Spec:
@@ -310,7 +298,7 @@ def auxiliary_weight() -> go.Figure:
     weights, rates = (
         sorted({float(str(one[name])) for one in params}) for name in ("aux_loss_weight", "learning_rate")
     )
-    colours = dict(zip(rates, (SKY, BLUE, VERMILLION, ORANGE), strict=True))
+    colours = {None: GREY} | dict(zip(rates, (SKY, BLUE, VERMILLION, ORANGE), strict=True))
     data = []
     for rate in (*rates, None):
         name = "all learning rates" if rate is None else f"learning rate {rate:g}"
@@ -322,11 +310,7 @@ def auxiliary_weight() -> go.Figure:
                 list(range(len(weights))),
                 [scaled(metric, float(means[np.logical_and(chosen, of)].mean())) for of in of_weights],
                 name=name,
-                line={
-                    "color": GREY if rate is None else colours[rate],
-                    "width": 2.5,
-                    "dash": "dash" if rate is None else "solid",
-                },
+                line={"color": colours[rate], "width": 2.5, "dash": "dash" if rate is None else "solid"},
                 marker={"size": 7},
                 hovertemplate=f"{name}: %{{y:.2f}} %<extra></extra>",
             )
