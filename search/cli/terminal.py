@@ -57,11 +57,7 @@ def print_lines(screen: Console, lines: Iterable[str]) -> None:
 
 
 def show_checks(checks: Iterable[Check], *, as_json: bool, wrong: str = "FAIL") -> None:
-    """Print each check as soon as it is done, or all of them as JSON; exit with WORK_FAILED where one failed.
-
-    Args:
-        wrong: the mark of a failed check.
-    """
+    """Print each check as soon as it is done, or all of them as JSON; exit with WORK_FAILED where one failed."""
     marks = {None: "    ", True: "ok  ", False: wrong}
     shown = []
     for check in checks:

@@ -29,10 +29,8 @@ from pairsearch.studies.loading import Loaded
 class Training:
     """What a command trains with: a database, machines, problems that are loaded, and where it tells its progress.
 
-    It is made before problems are loaded, as workers are forked from this process.
-
-    Args:
-        machine: how workers train, on a cluster if there is one.
+    It is made before problems are loaded, as workers are forked from this process. The machine is that of the workers,
+    on a cluster if there is one.
     """
 
     def __init__(
@@ -69,11 +67,7 @@ class Training:
 
     @contextmanager
     def evaluator(self, **fields: Any) -> Iterator[Evaluator]:
-        """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block.
-
-        Args:
-            fields: further ones of `Evaluator`.
-        """
+        """Yield what trains rounds and shows them, in place on a terminal; signals stop it inside the block."""
         stopping = threading.Event()
 
         @contextmanager
@@ -98,10 +92,7 @@ def cluster_named(
     detach: bool,
     gpus: bool,
 ) -> Cluster | None:
-    """Return the cluster that `--on` and its options name, None without `--on`.
-
-    Args:
-        gpus: whether GPUs of this machine were named.
+    """Return the cluster that `--on` and its options name, None without `--on`; `gpus` is whether some were named.
 
     Raises:
         InputError: there is no such engine, or it has no such option.

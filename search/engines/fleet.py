@@ -305,10 +305,7 @@ def evaluate_on(
     on_progress: Callable[[int], None],
     say: Callable[[str], None],
 ) -> None:
-    """Have the rounds that were asked for trained by workers on a cluster.
-
-    Args:
-        on_progress: called with the number of rounds that are left.
+    """Have the rounds that were asked for trained by workers on a cluster; `on_progress` is told how many are left.
 
     Raises:
         WorkError: the engine refused, rounds failed, or rounds are left although no worker is.

@@ -25,10 +25,7 @@ LARGEST = 2**20
 
 
 class Manifest:
-    """The shipped Job, or a user's changed copy of it.
-
-    Args:
-        options: see `OPTIONS`.
+    """The shipped Job, or a user's changed copy of it, filled in by `OPTIONS`.
 
     Raises:
         InputError: the copy cannot be read, or lacks what a worker needs.

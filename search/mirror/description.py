@@ -38,11 +38,7 @@ def user_attributes(definition: Definition, traits: Traits) -> dict[str, Any]:
 
 
 def system_attributes(known: Mapping[str, Any], definition: Definition, traits: Traits) -> dict[str, Any]:
-    """Return the system attributes by which optuna-dashboard names the metric and shows the note.
-
-    Args:
-        known: those that the study has.
-    """
+    """Return the system attributes for the metric and the note of optuna-dashboard, beside those that are known."""
     named: dict[str, Any] = {OBJECTIVE_NAMES: [definition.metric]}
     before, body = stored_note(known), note(definition, traits)
     if before == body or (before and known.get(OURS) != _digest(before)):

@@ -129,8 +129,7 @@ def keep_exporting(
 ) -> bool:
     """Export studies to trackers again and again, until `stopping` is set and once more; return whether all is there.
 
-    Args:
-        tell: called after each time with what failed, or that nothing did.
+    After each time it tells what failed, or that nothing did.
     """
     done: dict[tuple[str, Target], dict[str, dict[str, str]]] = {}
     while True:

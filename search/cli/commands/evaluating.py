@@ -96,12 +96,9 @@ def run_evaluation(
     rounds: int | None = None,
     **choice: Any,
 ) -> None:
-    """Evaluate studies and print Table 1, or leave the rounds to other workers.
+    """Evaluate studies and print Table 1, or leave the rounds to other workers; `choice` is for `evaluating.choose`.
 
-    Args:
-        by: who chooses the configurations; studies that the paper's alone are evaluated of are created.
-        models: the folder for them that was named, or None.
-        **choice: `top` and `limit` of `evaluating.choose`.
+    Studies of which only the paper's configurations are evaluated are created.
     """
     take_first(training.machine.gpus)
     keep = model_folder(models, no_models, training.say)

@@ -38,10 +38,9 @@ def doctor(
 
 
 def examine(storage: str, texts: Sequence[str], machine: Machine) -> Iterator[Check]:
-    """Run every check. Nothing is created, but a problem is loaded as by a worker, and may download its data.
+    """Check the machine, the database and the studies that STUDY arguments name, or else those in the database.
 
-    Args:
-        texts: STUDY arguments; without any, the studies in the database are checked.
+    Nothing is created, but a problem is loaded as by a worker, and may download its data.
     """
     yield Check("versions", None, ", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield Check("program", None, f"commit {git_commit()}, processor {processor()}, {cores()} cores")
