@@ -78,12 +78,11 @@ class Fleet:
         ids = self._engine.submit(self._order, count)
         address = self._engine.address or ""
         ours = frozenset(study.id for study in self._studies)
-        self._own += [
-            Submission(self._engine.name, address, native, many, ours) for native, many in ids.items()
-        ]
+        made = [Submission(self._engine.name, address, native, many, ours) for native, many in ids.items()]
+        self._own += made
         if self._engine.lasting:
             try:
-                submissions.record(self._database, self._studies, self._engine.name, address, ids)
+                submissions.record(self._database, made)
             except BaseException:
                 # Nobody could count or end what is not stored.
                 with suppress(EngineError):
@@ -98,9 +97,9 @@ class Fleet:
 
     def _withdraw(self) -> None:
         """End those of ours that are too many, as another command submitted workers at the same time, and before."""
-        alive, ours, surplus = 0, {one.native_id for one in self._own}, []
+        alive, surplus = 0, []
         for one, count in self._counts().items():  # in the order in which they were stored
-            if alive >= self._workers and count.alive and one.native_id in ours:
+            if alive >= self._workers and count.alive and one in self._own:
                 surplus.append(one.native_id)
             else:
                 alive += count.alive
@@ -234,13 +233,12 @@ class Fleet:
                 time.sleep(LOOK_SECONDS)
             whole = [read_progress(self._database, study) for study in self._studies]
             busy = any(progress.open or progress.rounds_left for progress in whole)
-            own = {one.native_id for one in self._own}
             left = [
                 one.native_id
                 for one, count in self._counts().items()
                 if count.alive
                 and one.study_ids <= ours
-                and not (busy and (count.running or one.native_id not in own))
+                and not (busy and (count.running or one not in self._own))
             ]
             if left:
                 self._engine.stop(left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,18 +33,13 @@ class Submission:
     ended: bool = False
 
 
-def record(
-    database: Database,
-    studies: Sequence[StoredStudy],
-    engine: str,
-    address: str,
-    ids: Mapping[str, int],
-) -> None:
-    """Store the submission of workers to studies; `ids` has how many belong to each native id."""
+def record(database: Database, made: Collection[Submission]) -> None:
+    """Store submissions."""
     rows = [
-        {"study_id": study.id, "engine": engine, "address": address, "native_id": native, "workers": workers}
-        for study in studies
-        for native, workers in ids.items()
+        {name: getattr(one, name) for name in ("engine", "address", "native_id", "workers")}
+        | {"study_id": study_id}
+        for one in made
+        for study_id in sorted(one.study_ids)
     ]
     with database.write() as connection:
         connection.execute(insert(submissions).values(submitted_at=now()), rows)

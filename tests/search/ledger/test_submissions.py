@@ -15,15 +15,14 @@ def test_submissions_are_read_by_study_and_end_one_by_one(
     database: Database, make_study: Callable[..., StoredStudy]
 ) -> None:
     one, other, without = make_study(), make_study(name="other"), make_study(name="without")
-    record(database, [one, other], "slurm", "", {"7": 3, "8": 1})
-    # The same id elsewhere is another submission.
-    record(database, [one], "slurm", "a", {"7": 2})
-    record(database, [other], "ray", "a", {"7": 4})
     both = frozenset({one.id, other.id})
     seven = Submission("slurm", "", "7", 3, both)
     eight = Submission("slurm", "", "8", 1, both)
     there = Submission("slurm", "a", "7", 2, frozenset({one.id}))
     ray = Submission("ray", "a", "7", 4, frozenset({other.id}))
+    record(database, [seven, eight])
+    # The same id elsewhere is another submission.
+    record(database, [there, ray])
     assert submissions_to(database, [one, other]) == [seven, eight, there, ray]
     assert submissions_to(database, [one]) == [seven, eight, there]
     assert submissions_to(database, [other, without]) == [seven, eight, ray]
