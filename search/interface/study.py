@@ -194,7 +194,7 @@ class Study:
         Raises:
             Error: configurations failed, or are left although no worker is; or a GPU does not exist.
         """
-        machine = self._here(device, checkpoints, models, gpus, per_gpu)
+        machine = self._here(device, gpus, per_gpu, checkpoints=checkpoints, models=models)
         stored = [self._stored()]
         shown: dict[str, Any] = {
             "limit": limit,
@@ -267,7 +267,7 @@ class Study:
                 from its `.toml` file.
             DefinitionError: the problem cannot be trained on this machine.
         """
-        machine = self._here(device, checkpoints, models, gpus, per_gpu)
+        machine = self._here(device, gpus, per_gpu, checkpoints=checkpoints, models=models)
         if gpus is not None:
             take_first(machine.gpus)
         given, loaded = [self._given], dict[str, Loaded]()
@@ -335,18 +335,12 @@ class Study:
         return compose_stored(self._database, [self._stored()], trade=trade)
 
     def _here(
-        self,
-        device: str,
-        checkpoints: str | Path | None,
-        models: str | Path | None,
-        gpus: Sequence[int | str] | None,
-        per_gpu: int | None,
+        self, device: str, gpus: Sequence[int | str] | None, per_gpu: int | None, **folders: str | Path | None
     ) -> Machine:
         """Return how this machine trains, with folders that workers share."""
-        shared = shared_folder(checkpoints), shared_folder(models)
-        named = None if gpus is None else [str(gpu) for gpu in gpus]
-        placed = places(device, named, per_gpu)
-        return replace(self._machine, device=device, checkpoints=shared[0], models=shared[1], gpus=placed)
+        placed = places(device, None if gpus is None else [str(gpu) for gpu in gpus], per_gpu)
+        shared: dict[str, Any] = {name: shared_folder(folder) for name, folder in folders.items()}
+        return replace(self._machine, device=device, gpus=placed, **shared)
 
     def _stored(self) -> StoredStudy:
         return get_study(self._database, self._given.name)

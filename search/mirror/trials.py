@@ -44,7 +44,6 @@ class _Shown(View):
         self._study = study
 
     def complete(self) -> int:
-        """Do what `complete` does for the study."""
         return complete(self._database, self._study)
 
 
@@ -54,11 +53,9 @@ class Trials(_Shown):
     _reported = float("-inf")
 
     def due(self) -> bool:
-        """Whether the last report was a while ago."""
         return monotonic() - self._reported >= REPORT_SECONDS
 
     def start(self, connection: Connection, shown: Shown, worker: str) -> int:
-        """Add a trial in state RUNNING, with its parameters; return its id."""
         trial = make_trial(TrialState.RUNNING, {"worker": worker})
         (trial_id,) = add_trials(connection, self._study, {shown: trial})
         return trial_id
