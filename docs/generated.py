@@ -74,7 +74,6 @@ def commands() -> str:
             text = re.sub(r"\n+STUDY-\w+: a row is .*(?:\n  .*)+", "", text)
             text = re.sub(r"^\* `--help`.*\n", "", text, flags=re.MULTILINE)
             text = re.sub(r"^Example: (.*)$", r"Example: `\1`", text, flags=re.MULTILINE)
-            text = re.sub(r"`(--[\w-]+) list\[([^\]]*)\]`", r"`\1 \2`", text)
             parts.append(re.sub(r"^#+ .*$", f"## pairsearch {name}", text, count=1, flags=re.MULTILINE))
     return "\n\n".join(part.strip() for part in parts)
 

@@ -1,7 +1,7 @@
 """The group of all commands. A module of commands is imported when one of them is called, so that others start quickly.
 
-What the program's help shows of each command stands here, as it must be known without that. Help writes types and
-bounds as plain words (`N`, `FOLDER`, `at least 1`), whichever Typer is installed.
+What the program's help shows of each command stands here, as it must be known without that. Help writes bounds as
+plain words (`at least 1`), whichever Typer is installed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,6 @@ from pairsearch.studies.errors import CodeError, DefinitionError
 
 # Click's class: releases of Typer differ in whether they depend on Click or contain it.
 UsageError: Any = typer.BadParameter.__base__
-WORDS = {
-    r"<(?:int|integer)(?: range)?>": "N",
-    r"<float(?: range)?>": "NUMBER",
-    r"<(?:str|text)>": "TEXT",
-    r"<(?:path|file|directory)>": "PATH",
-    r"<([^<>]*)>": r"\1",
-    r"\bINTEGER(?: RANGE)?\b": "N",
-    r"\bFLOAT(?: RANGE)?\b": "NUMBER",
-}
-"""Placeholders of values, by Typer's names of types."""
 BOUNDS = {
     rf"(\d+)(?:\.0)?<=x<={LARGEST}": r"at least \1",
     r"(\d+)(?:\.0)?<=x<=(\d+)(?:\.0)?": r"\1 to \2",
@@ -65,18 +55,14 @@ def _record(original: Callable[[Any], Any], is_argument: bool, ctx: Any) -> tupl
     if shown is None:
         return None
     # An argument is shown by its name alone.
-    name = shown[0].split(" ")[0] if is_argument else _replaced(shown[0], WORDS)
-    return name, _replaced(shown[1], BOUNDS)
+    name, text = shown[0].split(" ")[0] if is_argument else shown[0], shown[1]
+    for pattern, words in BOUNDS.items():
+        text = re.sub(pattern, words, text)
+    return name, text
 
 
 def _usage(original: Callable[[Any], Any], ctx: Any) -> list[str]:
     return [re.sub(r"[{}]", "", piece) for piece in original(ctx)]
-
-
-def _replaced(text: str, words: dict[str, str]) -> str:
-    for pattern, word in words.items():
-        text = re.sub(pattern, word, text)
-    return text
 
 
 class Entry(NamedTuple):

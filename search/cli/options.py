@@ -69,9 +69,9 @@ def pairs(option: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:
     return split
 
 
-def count(*names: str, help: str, default: bool | str = True, least: int = 1) -> Any:
+def count(*names: str, help: str, default: bool | str = True, least: int = 1, most: int = LARGEST) -> Any:
     """Return an option that is a number of something, up to what a column of the database holds."""
-    return typer.Option(*names, min=least, max=LARGEST, help=help, show_default=default)
+    return typer.Option(*names, metavar="N", min=least, max=most, help=help, show_default=default)
 
 
 def folder(name: str, *, help: str, default: bool | str = True, shared: bool = False) -> Any:
@@ -155,10 +155,7 @@ Gpus = Annotated[
         show_default="with --device cuda, all that are visible",
     ),
 ]
-PerGpu = Annotated[
-    int | None,
-    typer.Option("--per-gpu", min=1, max=LARGEST, help="Workers that share a GPU.", show_default="1"),
-]
+PerGpu = Annotated[int | None, count("--per-gpu", help="Workers that share a GPU.", default="1")]
 Limit = Annotated[
     int | None, count("--limit", help="Only the first N configurations of each study's order.", default="all")
 ]

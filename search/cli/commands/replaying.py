@@ -56,32 +56,38 @@ def replay(
     study: options.StoredStudy,
     sampler: Annotated[
         list[Sampler] | None,
-        typer.Option(help="What proposes configurations. Repeat it for several.", show_default="all"),
+        typer.Option(
+            metavar="|".join(Sampler),
+            help="What proposes configurations. Repeat it for several.",
+            show_default="all",
+        ),
     ] = None,
     pruner: Annotated[
         list[Pruner] | None,
-        typer.Option(help="What stops configurations early. Repeat it for several.", show_default="none"),
+        typer.Option(
+            metavar="|".join(Pruner),
+            help="What stops configurations early. Repeat it for several.",
+            show_default="none",
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=MOST_SEARCHES,
+        options.count(
             help="Searches by each sampler, each with a seed of its own.",
-            show_default="1000 random, 20 tpe, 3 gp",
+            default="1000 random, 20 tpe, 3 gp",
+            most=MOST_SEARCHES,
         ),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Trials of each search.",
-            show_default="all; of tpe 100 and of gp 40, or half of the grid",
+        options.count(
+            help="Trials of each search.", default="all; of tpe 100 and of gp 40, or half of the grid"
         ),
     ] = None,
     regret: Annotated[
         list[float] | None,
         typer.Option(
+            metavar="NUMBER",
             min=0,
             callback=all_finite,
             help="How close to the best the choice has to be. Repeat it for several.",
@@ -90,8 +96,8 @@ def replay(
     ] = None,
     orders: Annotated[
         int,
-        typer.Option(
-            min=0, max=MOST_SEARCHES, help="Random orders in which early stopping is tried; 0 for none."
+        options.count(
+            help="Random orders in which early stopping is tried; 0 for none.", least=0, most=MOST_SEARCHES
         ),
     ] = 100,
     storage: options.Storage = options.DEFAULT_STORAGE,

@@ -35,7 +35,9 @@ def report(
     images: Annotated[
         bool, typer.Option("--images", help="Write the figures as image files too; needs Chrome or Chromium.")
     ] = False,
-    image_format: Annotated[ImageFormat, typer.Option(help="Format of the image files.")] = ImageFormat.SVG,
+    image_format: Annotated[
+        ImageFormat, typer.Option(metavar="|".join(ImageFormat), help="Format of the image files.")
+    ] = ImageFormat.SVG,
     claims: Annotated[
         str | None,
         typer.Option(
