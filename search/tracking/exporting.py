@@ -22,7 +22,7 @@ from pairsearch.search.common.redaction import conceal_places, learn
 from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.tracking.contract import Run, Tracker, run_id
-from pairsearch.search.tracking.reading import listed, read_runs
+from pairsearch.search.tracking.reading import States, read_runs, states_of
 
 CLASSES = {"mlflow": "MLflow", "tensorboard": "TensorBoard", "wandb": "Wandb"}
 """Trackers by name, which is that of their package, too; `to_NAME` has the class."""
@@ -99,16 +99,6 @@ def _settled(uri: str) -> str:
     if scheme in ("", "sqlite") and not path.startswith("/") and ":" not in path and path != "databricks":
         return f"{scheme}{colon}{Path(path).absolute()}"
     return uri
-
-
-States = dict[str, dict[str, str]]
-"""What there is to export of a study: states of runs by their ids, by the keys of their configurations."""
-
-
-def states_of(database: Database, study: StoredStudy) -> States:
-    """Read what there is to export of a study."""
-    with database.snapshot() as connection:
-        return listed(connection, study)
 
 
 def export(

@@ -14,7 +14,8 @@ from pairsearch.search.database.connection import Database
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.progress import Progress
 from pairsearch.search.setup.storage_url import FILE_VARIABLE, VARIABLE
-from pairsearch.search.tracking.exporting import Target, again, export, states_of
+from pairsearch.search.tracking.exporting import Target, again, export
+from pairsearch.search.tracking.reading import States, states_of
 from pairsearch.search.workers import program
 
 PAUSE_SECONDS = 5.0
@@ -131,7 +132,7 @@ def keep_exporting(
 
     After each time it tells what failed, or that nothing did.
     """
-    done: dict[tuple[str, Target], dict[str, dict[str, str]]] = {}
+    done: dict[tuple[str, Target], States] = {}
     while True:
         last, began, failed = stopping.is_set(), time.monotonic(), ""
         for study in studies:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from pairsearch.search.common.redaction import conceal
+from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import COVERED, OPEN
 from pairsearch.search.database.tables import TRAINED, configurations, jobs, provenances, runs
 from pairsearch.search.ledger.rows import MEAN, read_configuration, read_figures
@@ -23,22 +24,28 @@ EVALUATED = "evaluated"
 """The state of a configuration beyond the grid, which has rounds alone."""
 
 
-def listed(connection: Connection, study: StoredStudy) -> dict[str, dict[str, str]]:
-    """Return the states of the runs of each configuration that has ended, by its key and the run's id.
+States = dict[str, dict[str, str]]
+"""What there is to export of a study: states of runs by their ids, by the keys of their configurations."""
+
+
+def states_of(database: Database, study: StoredStudy) -> States:
+    """Read what there is to export of a study: the runs of each configuration that has ended.
 
     Configurations come in the order of the search, those beyond the grid last; one that is open comes when it has
     ended, with its rounds.
     """
     c, r = configurations.c, runs.c
     ended = select(c.key, c.state).where(c.study_id == study.id, c.state.not_in(OPEN)).order_by(c.rank)
-    found = {key: {run_id(study, "configuration", key): state} for key, state in connection.execute(ended)}
     trained = (
         select(r.key, r.kind, r.run, r.diverged_epoch, c.state)
         .select_from(OF_RUNS)
         .where(r.study_id == study.id, r.kind.in_(TRAINED))
         .order_by(*IN_ORDER)
     )
-    for key, kind, number, diverged, state in connection.execute(trained):
+    with database.snapshot() as connection:
+        points, rows = connection.execute(ended).all(), connection.execute(trained).all()
+    found = {key: {run_id(study, "configuration", key): state} for key, state in points}
+    for key, kind, number, diverged, state in rows:
         if state is None:
             found.setdefault(key, {run_id(study, "configuration", key): EVALUATED})
         if key in found:
