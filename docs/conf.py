@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from importlib.resources import files
 from pathlib import Path
 
-from plotly.offline import get_plotlyjs
 from sphinx.application import Sphinx
 
 from pairsearch.docs.figures import FIGURES
@@ -19,7 +19,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "pairsearch"
-html_static_path = ["static"]
+PLOTLY = "plotly.min.js"
+# Plotly's script, which its package brings: pages need no network.
+html_static_path = ["static", str(files("plotly") / "package_data" / PLOTLY)]
 html_css_files = ["site.css"]
 html_show_copyright = False
 
@@ -33,7 +35,6 @@ autodoc_preserve_defaults = True
 copybutton_prompt_text = r"\$ |> "
 copybutton_prompt_is_regexp = True
 
-PLOTLY = "plotly.min.js"
 MARK = re.compile(r"^<!-- (generated|figure): ([\w-]+) -->$", re.MULTILINE)
 DOCS = Path(__file__).parent
 LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(?:#[^)\s]*)?\)")
@@ -42,9 +43,6 @@ LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(?:#[^)\s]*)?\)")
 def _text(mark: re.Match[str]) -> str:
     """What stands for a mark: a part of the reference, or a figure that Plotly's script draws in the browser."""
     kind, name = mark.groups()
-    known = PARTS if kind == "generated" else FIGURES
-    if name not in known:
-        raise ValueError(f"{mark[0]}: expected one of {', '.join(known)}")
     if kind == "generated":
         return PARTS[name]()
     drawn = FIGURES[name]().to_html(
@@ -74,13 +72,6 @@ def fill(_: Sphinx, name: str, source: list[str]) -> None:
     source[0] = MARK.sub(_text, LINK.sub(lambda link: _without_link(page, link), source[0]))
 
 
-def bring_plotly(app: Sphinx) -> None:
-    """Put Plotly's script, which the package brings, into the site: pages need no network."""
-    static = Path(app.outdir, "_static")
-    static.mkdir(parents=True, exist_ok=True)
-    (static / PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
-
-
 def load_plotly(app: Sphinx, page: str, _: str, context: dict[str, object], __: object) -> None:
     """Load the script on pages with figures only: it is large."""
     if "plotly-graph-div" in str(context.get("body")):
@@ -96,6 +87,5 @@ def keep_colons(_: Sphinx, what: str, __: str, ___: object, ____: object, lines:
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file with Sphinx's events."""
     app.connect("source-read", fill)
-    app.connect("builder-inited", bring_plotly)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before napoleon's
     app.connect("html-page-context", load_plotly)
