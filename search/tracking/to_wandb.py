@@ -51,7 +51,7 @@ class Wandb(Tracker):
         self._parts = Path(tempfile.mkdtemp(prefix=PARTS, dir=place))
         # It is locked as long as its process lives: else it is nobody's.
         self._lock = FileLock(self._parts / LOCK)
-        with suppress(OSError):  # not all file systems have locks
+        with suppress(OSError, NotImplementedError):  # not all file systems have locks
             self._lock.acquire(blocking=False)
 
     def known(self, study: StoredStudy) -> dict[str, str]:
