@@ -31,19 +31,22 @@ def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[
     """End the workers of studies that engines have, after the ledger told them to, and wait until leases are closed.
 
     Raises:
-        EngineError: engines do not answer; their workers end by the ledger.
+        EngineError: engines do not answer; their workers end by the ledger. Those of an engine that cannot be reached
+            count as ended once no lease is left, since it may be gone for good.
     """
-    silent = []
+    silent, unreached = list[str](), list[Submission]()
     found = {key: left for key, every in by_engine(database, studies).items() if (left := _open(every))}
     for (name, address), mine in found.items():
         try:
             say(_stop(database, engine_named(name, address or None), mine))
         except (EngineError, InputError) as error:
             silent.append(f"{name} does not end its workers, the ledger does: {error}")
+            unreached += mine if isinstance(error, EngineError) else []
     end = time.monotonic() + 2 * LEASE_SECONDS
     while found and time.monotonic() < end:
         reconcile(database, studies)
         if not any(Ledger(database, study).jobs_left(JobState.RUNNING) for study in studies):
+            submissions.close(database, unreached)
             break
         time.sleep(LOOK_SECONDS)
     if silent:

@@ -157,3 +157,6 @@ def test_stop_goes_on_past_an_engine_that_is_gone(
         standing.stop_all(database, [study], said.append)
     assert said == ["imagined: 2 workers ended"]
     assert engines["c"].alive == 0
+    # One that another machine may know is asked again; one that nobody reaches would be named for ever.
+    stored = submissions.submissions_to(database, [study])
+    assert {one.address: one.ended for one in stored} == {"a": False, "b": True, "c": True}
