@@ -15,7 +15,7 @@ folds share one sample:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +109,6 @@ def judge(
     overlap: float = 0.0,
     alpha: float = 0.05,
     seed: int = 0,
-    progress: Callable[[float], None] = lambda _: None,
 ) -> Verdict:
     """Judge configurations that share their folds. Equal arguments give an equal verdict.
 
@@ -120,7 +119,6 @@ def judge(
         overlap: validation over training examples of a fold if folds share one sample, else 0.
         alpha: probability with which the set of members may miss the truly best configuration.
         seed: of the bootstrap for the optimism.
-        progress: called from time to time with the share of the test that is done.
 
     Raises:
         ValueError: no row is finite, or the arguments do not fit each other.
@@ -143,7 +141,7 @@ def judge(
     means_C = values_CK.mean(axis=1)
     names = [keys[index] for index in kept.tolist()]
     times: list[float] = seconds[kept].tolist()
-    compared = _compared(values_CK, overlap, alpha, progress)
+    compared = _compared(values_CK, overlap, alpha)
     inside, outside = np.flatnonzero(compared.p > alpha), np.flatnonzero(compared.p <= alpha)
 
     def cheapest(among: Sequence[int]) -> str:
@@ -205,22 +203,18 @@ class _Compared:
     regret: float | None
 
 
-def _compared(
-    values_CK: FloatArray, overlap: float, alpha: float, progress: Callable[[float], None]
-) -> _Compared:
+def _compared(values_CK: FloatArray, overlap: float, alpha: float) -> _Compared:
     count, folds = values_CK.shape
     if folds < FEWEST_FOLDS:
-        progress(1.0)
         return _Compared(np.ones(count), np.zeros(count), None, None)
     # Corrected like the p-values, for few folds of skewed noise; of a mean, in standard deviations of a fold.
     error = quantile(alpha / rivals.correction(overlap), folds - 1) * np.sqrt(1.0 / folds + overlap)
     own_K = values_CK[0]
     mean = float(own_K.mean())
     if count == 1:
-        progress(1.0)
         reach = float(error * own_K.std(ddof=1))
         return _Compared(np.ones(1), np.zeros(1), (mean - reach, mean + reach), 0.0)
-    tested = rivals.Test.of(values_CK, overlap, alpha, progress)
+    tested = rivals.Test.of(values_CK, overlap, alpha)
     p = tested.p
     p[0] = 1.0
     inside = p > alpha

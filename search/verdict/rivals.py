@@ -9,7 +9,6 @@ a softmin sharp enough to ignore many hopeless configurations follows the noise 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,13 +157,7 @@ class Test:
     at_least: FloatArray
 
     @classmethod
-    def of(
-        cls,
-        values_CK: FloatArray,
-        overlap: float,
-        alpha: float,
-        progress: Callable[[float], None] = lambda _: None,
-    ) -> Test:
+    def of(cls, values_CK: FloatArray, overlap: float, alpha: float) -> Test:
         """Test every configuration by Student's t, with one degree of freedom fewer than folds.
 
         Rivals are sought in the better half and in the best eighth, and the smaller p-value counts after correction.
@@ -181,8 +174,7 @@ class Test:
         sizes = sorted({max(min(FEW, count), -(-count // part)) for part in PARTS})
         least_C = ROUNDING * np.abs(values_CK).max(axis=1) + 1e-300
         tested = []
-        for number, size in enumerate(sizes):
-            progress(number / len(sizes))
+        for size in sizes:
             differences_CK = differences(values_CK, size, overlap)
             group, before = leading(values_CK, size, overlap)
             leaders = group if group.inside.sum() > 1 else before
@@ -193,7 +185,6 @@ class Test:
             p_C = correction(overlap) * upper_tail(means_C / errors_C, folds - 1)
             at_least_C = means_C - quantile(alpha / correction(overlap), folds - 1) * errors_C
             tested.append((leaders, p_C, at_least_C))
-        progress(1.0)
         leaders = tested[-1][0]
         p = np.minimum(1.0, np.min([p_C for _, p_C, _ in tested], axis=0))
         return cls(leaders, p, np.max([at_least_C for _, _, at_least_C in tested], axis=0))

@@ -62,14 +62,14 @@ def verdict_on(
     `search.results.ranking.read_best`: by the study's value, then in the order of the grid.
     """
     study, points, pruner = unjudged.study, unjudged.points, unjudged.study.definition.pruner
-    step = f"judging the {len(points):,} configurations of {study.name}"
+    tell(f"judging the {len(points):,} configurations of {study.name}")
     finished = [one for one in points if one.state == State.FINISHED]
     return StudyVerdict(
         study=study.name,
         metric=study.definition.metric,
         metrics=study.traits.of_folds,
         overlap=study.traits.overlap,
-        verdict=_judge(unjudged, alpha, lambda share: tell(f"{step}: {share:.0%}")),
+        verdict=_judge(unjudged, alpha),
         configurations={one.key: one.configuration for one in finished},
         seconds={one.key: one.seconds or 0.0 for one in finished},
         winners=_winners(study, finished),
@@ -79,7 +79,7 @@ def verdict_on(
     )
 
 
-def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) -> Verdict | None:
+def _judge(unjudged: Unjudged, alpha: float) -> Verdict | None:
     if not unjudged.values:
         return None
     import numpy as np  # noqa: PLC0415
@@ -98,7 +98,6 @@ def _judge(unjudged: Unjudged, alpha: float, progress: Callable[[float], None]) 
         overlap=study.traits.overlap,
         alpha=alpha,
         seed=study.definition.seed,
-        progress=progress,
     )
     metric = study.metric
     known = metric.sign * values[np.isfinite(values)]

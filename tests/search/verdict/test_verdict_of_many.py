@@ -54,15 +54,6 @@ def test_of_equals_in_a_sample_the_first_is_chosen() -> None:
     assert expected_optimism(values) == pytest.approx(plain_optimism(values))
 
 
-def test_it_tells_how_far_it_is() -> None:
-    values, told = study(50, 5, 1.0, 3), list[float]()
-    judge(values, [str(index) for index in range(50)], np.ones(50), progress=told.append)
-    assert told == pytest.approx([0.0, 0.5, 1.0])
-    for few in (values[:, :4], values[:1]):
-        judge(few, ["0"] * len(few), np.ones(len(few)), progress=told.append)
-        assert told.pop() == 1.0
-
-
 def test_fifty_thousand_configurations_are_judged_in_seconds_and_little_memory(
     show: Callable[[str], None],
 ) -> None:
