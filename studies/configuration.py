@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Value = int | float | str | bool
@@ -72,8 +72,3 @@ def shown(value: Value) -> str:
 def describe(params: Params) -> str:
     """Format parameters as a line for people: `batch_size 25, learning_rate 0.0001`."""
     return ", ".join(f"{name} {shown(value)}" for name, value in params.items())
-
-
-def distinct(configurations: Iterable[Configuration]) -> list[Configuration]:
-    """Return each configuration once, in the order of first appearance."""
-    return list(dict.fromkeys(configurations))

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pairsearch.studies.conditions import Condition, are_conditions
-from pairsearch.studies.configuration import Configuration, Params, Value, canonical, describe, distinct
+from pairsearch.studies.configuration import Configuration, Params, Value, canonical, describe
 from pairsearch.studies.ranges import values_of
 
 # Names of parameters and figures stand before `=` in keys, and become columns of exports.
@@ -90,14 +90,6 @@ class Exact(BaseModel):
     @property
     def _canonical(self) -> str:
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-
-class Dropped(NamedTuple):
-    """A combination that is no point of the grid."""
-
-    params: Params
-    condition: str
-    """The text of the first condition that it does not fulfil."""
 
 
 class Table(Exact, RootModel[dict[Identifier, Values]]):
@@ -175,13 +167,11 @@ class Table(Exact, RootModel[dict[Identifier, Values]]):
                 raise ValueError(f"{WHERE}: {error} ({describe(params)})") from None
         return None
 
-    def dropped(self) -> Dropped | None:
-        """Return the first combination that is no point; None if all are."""
-        if self._conditions:
-            for params in self._combined():
-                if (condition := self.broken(params)) is not None:
-                    return Dropped(params, condition)
-        return None
+    def dropped(self) -> Iterator[tuple[Params, str]]:
+        """Yield the combinations that are no points, each with the first condition that it does not fulfil."""
+        for params in self._combined():
+            if (condition := self.broken(params)) is not None:
+                yield params, condition
 
     @cached_property
     def choices(self) -> dict[str, tuple[Value, ...]]:
@@ -253,11 +243,10 @@ class Grid(Exact, RootModel[tuple[Table, ...]]):
             except ValueError as error:
                 raise ValueError(f"{name}.{error}") from None
             if not left:
-                first = table.dropped()
-                assert first is not None, "it has a combination, which is no point"  # noqa: S101
+                params, condition = next(table.dropped())
                 raise ValueError(
-                    f"{name}.{WHERE}: none of {table.combinations:,} points is left: {first.condition!r} drops "
-                    f"{describe(first.params)}, for example"
+                    f"{name}.{WHERE}: none of {table.combinations:,} points is left: {condition!r} drops "
+                    f"{describe(params)}, for example"
                 )
 
     @cached_property
@@ -276,7 +265,7 @@ class Grid(Exact, RootModel[tuple[Table, ...]]):
 
     def configurations(self) -> list[Configuration]:
         """Return every point once."""
-        return distinct(self.points())
+        return list(dict.fromkeys(self.points()))
 
     def __len__(self) -> int:
         """Return the number of distinct points."""

@@ -241,12 +241,9 @@ def _constraints(grid: Grid) -> Iterator[Check]:
         left, every = (
             sum(counts) for counts in zip(*((t.size, t.combinations) for t in tables), strict=True)
         )
-        dropped = next(filter(None, (table.dropped() for table in tables)), None)
-        example = (
-            "no condition drops any"
-            if dropped is None
-            else f"dropped is {describe(dropped.params)}, for example, by {dropped.condition}"
-        )
+        example = "no condition drops any"
+        if dropped := next((one for table in tables for one in table.dropped()), None):
+            example = f"dropped is {describe(dropped[0])}, for example, by {dropped[1]}"
         yield Check(WHERE, None, f"{left:,} of {every:,} points remain; {example}")
 
 

@@ -142,8 +142,7 @@ def test_points_that_do_not_fulfil_the_conditions_are_no_points() -> None:
     ]
     assert found.configurations() == left
     assert (len(found), found.root[0].combinations) == (len(left), 24) == (6, 24)
-    dropped = found.root[0].dropped()
-    assert dropped == (
+    assert next(found.root[0].dropped()) == (
         {"width": 16, "depth": 2, "optimiser": "sgd", "bias": True},
         "optimiser != 'sgd' or not bias",
     )

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairsearch.studies.configuration import Configuration, Params, describe, distinct
+from pairsearch.studies.configuration import Configuration, Params, describe
 
 ODD = "a1 =,'\"\\\n\0é😀"
 """Characters of texts: to draw from all there are, Hypothesis makes a table of them, which takes seconds."""
@@ -54,8 +54,3 @@ def test_people_read_short_numbers() -> None:
     assert describe({"batch_size": 25, "learning_rate": 1e-4, "norm": True, "activation": "Tanh"}) == (
         "batch_size 25, learning_rate 0.0001, norm True, activation Tanh"
     )
-
-
-def test_repetitions_are_dropped_in_order() -> None:
-    one, other = Configuration({"x": 1}), Configuration({"x": 2})
-    assert distinct([other, one, other]) == [other, one]
