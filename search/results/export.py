@@ -256,8 +256,7 @@ def _stored(
 ) -> Iterator[Row]:
     """Yield the rows of a table of configurations or of runs.
 
-    Args:
-        origins: where provenances are numbered, as in a folder, which also has no configuration that a worker holds.
+    Provenances are numbered in `origins` for a folder, which also has no configuration that a worker holds.
     """
     c, p, of_runs = configurations.c, provenances.c, columns.table.name != CONFIGURATIONS.name
     there = runs.c if of_runs else c

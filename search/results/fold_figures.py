@@ -33,9 +33,7 @@ def fold_figures(
 ) -> dict[str, FloatArray]:
     """Read figures of folds after their last epoch, as stored: (keys, folds) by name, NaN where there is none.
 
-    Args:
-        keys: the configurations, each of which has a row.
-        within: further conditions on the rows of `runs`.
+    `within` are further conditions on the rows of `runs`.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -100,11 +98,7 @@ class Unjudged:
 def read_unjudged(
     connection: Connection, study: StoredStudy, figures: Collection[str] | None = None
 ) -> Unjudged:
-    """Read what a study has so far.
-
-    Args:
-        figures: those that are read of folds; None for the study's metric.
-    """
+    """Read what a study has so far, of folds the study's metric or else these figures."""
     c = configurations.c
     every = select(c.key, c.params, c.state, c.value, c.figures, c.seconds).where(c.study_id == study.id)
     points = tuple(

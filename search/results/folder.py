@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import ArrowException, compute, parquet
+from pyarrow import ArrowException, compute
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.states import COVERED, State
@@ -21,6 +21,7 @@ from pairsearch.search.ledger.incoming import LOADED, Incoming, IncomingRun, Run
 from pairsearch.search.ledger.rows import MEAN, write_figures
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.export import TYPES, Row, layout
+from pairsearch.search.results.foreign import read_arrow
 from pairsearch.search.results.tables import (
     ALL_CURVES,
     CONFIGURATIONS,
@@ -96,14 +97,7 @@ def _path(folder: Path, table: Table) -> Path:
 
 
 def _read(path: Path) -> pa.Table:
-    try:
-        with path.open("rb") as file:
-            found = parquet.read_table(file)
-    except (OSError, ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise InputError(
-            f"{path} cannot be read ({reason}): expected a table of a folder that `pairsearch export` wrote"
-        ) from None
+    found = read_arrow(path)
     version = (found.schema.metadata or {}).get(b"format", b"").decode(errors="replace")
     if version != FORMAT:
         said = f"format {version!a}" if version else "no format"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowException, csv, parquet
+import pyarrow as pa
+from pyarrow import csv, parquet
 
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.database.states import State
@@ -95,14 +96,19 @@ def value_of(cell: Any) -> Value:
     return repr(found) if isinstance(found, str) and not found.isprintable() else found
 
 
-def read_file(path: Path) -> dict[str, list[Any]]:
-    """Read the columns of a CSV or Parquet file."""
+def read_arrow(path: Path) -> pa.Table:
+    """Read a CSV or Parquet file; raises InputError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            found = csv.read_csv(file) if path.suffix == ".csv" else parquet.read_table(file)
-    except (OSError, ArrowException) as error:
+            return csv.read_csv(file) if path.suffix == ".csv" else parquet.read_table(file)
+    except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as a table ({reason})") from None
+
+
+def read_file(path: Path) -> dict[str, list[Any]]:
+    """Read the columns of a file that `read_arrow` reads."""
+    found = read_arrow(path)
     return {name: found.column(place).to_pylist() for place, name in enumerate(found.column_names)}
 
 
@@ -179,11 +185,7 @@ def _judged(
     times: Sequence[str],
     each: int = 1,
 ) -> list[Judged]:
-    """Return the rows of a table, by the columns of parameters, of the folds of figures, and of times.
-
-    Args:
-        each: how often a row took its times.
-    """
+    """Return the rows of a table, which took its `times` as often as `each` says; arguments name columns."""
     rows = len(next(iter(cells.values())))
     return [
         Judged(

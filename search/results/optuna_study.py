@@ -19,17 +19,10 @@ from pairsearch.studies.configuration import Configuration
 
 
 def read_finished(url: str, name: str | None, metric: str) -> tuple[str, bool, list[Judged]]:
-    """Read a study.
+    """Return a study's name, whether its value is minimised, and its configurations, whose value is called `metric`.
 
-    Of trials with the same parameters the first counts; failed ones have no result and are left out.
-
-    Args:
-        url: the database URL.
-        name: the study's name; None for the only one there is.
-        metric: how to call the value of a trial.
-
-    Returns:
-        The study's name, whether its value is minimised, and its configurations.
+    Of trials with the same parameters the first counts; failed ones have no result and are left out. Without a name it
+    is the only study there is.
 
     Raises:
         InputError: there is no such study, it is not finished, or its trials did not report one value per fold.
@@ -85,11 +78,7 @@ def _read(storage: RDBStorage, name: str | None, label: str, metric: str) -> tup
 
 
 def _folds(trial: FrozenTrial, name: str) -> list[float]:
-    """Return the values of a trial's folds, in the order of its steps.
-
-    Raises:
-        InputError: the trial's value is not their mean, so that steps are no folds.
-    """
+    """Return the values of a trial's folds, in the order of its steps; raises InputError where its value is no mean."""
     values = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         mean = fmean(values)

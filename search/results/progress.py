@@ -117,11 +117,7 @@ def progress_within(connection: Connection, study: StoredStudy, limit: int | Non
 def folds_ended(
     connection: Connection, study: StoredStudy, total: int, limit: int | None = None
 ) -> tuple[int, int] | None:
-    """Count the folds that ended, and all of `total` configurations, where workers take them one by one; else None.
-
-    Args:
-        limit: look only at the first `limit` configurations of the study's order.
-    """
+    """Count the folds that ended, and all of `total` configurations, where workers take them one by one; else None."""
     every = total * study.definition.folds
     if not study.folds_apart or not every:
         return None

@@ -83,12 +83,9 @@ def table_within(
     rounds: Sequence[Round],
     curves_of: Collection[str] | None = None,
 ) -> StudyTable:
-    """Make the table of a study that was read in the caller's transaction, with its mean curves.
+    """Make the table of a study that was read in the caller's transaction; what was not read of folds is NaN.
 
-    Args:
-        unjudged: the study with its folds; figures of folds that were not read are NaN.
-        rounds: its finished rounds.
-        curves_of: figures whose curves are read, None for all; the curves of others are NaN.
+    Mean curves are read of the figures `curves_of`, None for all; those of others are NaN.
     """
     study, definition, points = unjudged.study, unjudged.study.definition, unjudged.points
     order = {one.key: place for place, one in enumerate(definition.grid.configurations())}
@@ -122,13 +119,9 @@ def table_within(
 def finished_folds(
     connection: Connection, study: StoredStudy, but: Collection[str] = ()
 ) -> dict[str, FloatArray]:
-    """Read the study's metric in each fold of the finished configurations.
+    """Read the study's metric in each fold of the finished configurations, without the keys in `but`.
 
-    Args:
-        but: keys of configurations to leave out.
-
-    Returns:
-        (folds,) by the configuration's key, NaN where a fold has no value.
+    It is (folds,) by the configuration's key, NaN where a fold has no value.
     """
     c = configurations.c
     finished = select(c.key).where(c.study_id == study.id, c.state == State.FINISHED).order_by(c.rank)
@@ -166,12 +159,7 @@ def read_curves(
     figures: Collection[str] | None = None,
     within: Collection[str] | None = None,
 ) -> Iterator[Curves]:
-    """Yield the curves of runs in the order of the search.
-
-    Args:
-        figures: those that are read, None for all.
-        within: keys of the configurations whose runs they are, None for all.
-    """
+    """Yield the curves of runs in the order of the search: of some figures, and of the keys `within`, or of all."""
     c = runs.c
     statement = (
         select(c.id, c.key, c.kind, c.run, c.epochs, curves.c.figure, curves.c.points)

@@ -39,8 +39,7 @@ def of_json(line: str) -> Found | None:
 class Followed:
     """A `.jsonl` or `.csv` file that a program writes, read while it grows.
 
-    Args:
-        anew: called where it is written anew, before it is read from its beginning.
+    `anew` is called where it is written anew, before it is read from its beginning.
     """
 
     def __init__(self, path: Path, anew: Callable[[], None]) -> None:
@@ -93,7 +92,6 @@ class Curve:
     """
 
     report: RunReport
-    """Takes the figures of an epoch."""
     names: Collection[str]
     """Names of the figures."""
     metric: str
@@ -222,8 +220,7 @@ class Curve:
 def reader(figures: str | None, names: Collection[str]) -> Callable[[str], Found | None] | None:
     """Return what reads a line of standard output; None where a file has the figures.
 
-    Raises:
-        ValueError: the setting is neither a file nor a regular expression with a group for a figure.
+    A ValueError says that the setting is neither a file nor a regular expression with a group for a figure.
     """
     if figures is None:
         return of_json
@@ -245,7 +242,6 @@ def reader(figures: str | None, names: Collection[str]) -> Callable[[str], Found
         )
 
     def of_pattern(line: str) -> Found | None:
-        """Return the named groups of all that the expression matches, None if it matches nothing."""
         groups = (group for match in pattern.finditer(line) for group in match.groupdict().items())
         return {name: text for name, text in groups if text is not None} or None
 

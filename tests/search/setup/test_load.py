@@ -399,7 +399,9 @@ def test_files_that_are_no_tables_are_named(
         load(other, str(folder))
     export_folder(database, [searched], folder)
     (folder / "rounds.parquet").rename(folder / "others.parquet")
-    with pytest.raises(InputError, match=r"rounds\.parquet cannot be read \(No such file or directory\)"):
+    with pytest.raises(
+        InputError, match=r"rounds\.parquet cannot be read as a table \(No such file or directory\)"
+    ):
         load(other, str(folder))
     (folder / "others.parquet").rename(folder / "rounds.parquet")
     with pytest.raises(InputError, match=r"study 'nine' is not in .*tables: expected one of tiny"):
