@@ -13,7 +13,6 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pairsearch.studies.configuration import Params
@@ -33,40 +32,29 @@ _COMPARES = re.compile(r"[<>=]|\S\s+(?:in|and|or)\s+\S|^\s*not\s")
 _Evaluate = Callable[[Params], Any]
 
 
-@dataclass(frozen=True, eq=False)
 class Condition:
-    """What every point of a table has to fulfil.
+    """What every point of a table has to fulfil: an expression over `names`, the parameters of the table.
 
     Raises:
-        ValueError: on construction, where the text is no condition over the parameters; the message is one line.
+        ValueError: on construction, where the text is no such expression; the message is one line.
     """
 
-    text: str
-    """The expression, as it was written."""
-    names: tuple[str, ...]
-    """The parameters of the table."""
-    _holds: _Evaluate = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Parse the text."""
+    def __init__(self, text: str, names: Collection[str]) -> None:
+        self.text = text
         try:
-            if len(self.text) > MOST_CHARACTERS or not self.text.isprintable():
+            if len(text) > MOST_CHARACTERS or not text.isprintable():
                 raise ValueError(f"expected a line of at most {MOST_CHARACTERS} printable characters")
             with warnings.catch_warnings():
                 # About a backslash in a text.
                 warnings.simplefilter("ignore")
-                expression = ast.parse(self.text.strip(), mode="eval")
-            object.__setattr__(self, "_holds", _truth(_Parser(self.names).read(expression.body, 0)))
+                expression = ast.parse(text.strip(), mode="eval")
+            self._holds = _truth(_parsed(expression.body, names))
         except SyntaxError as error:
             raise ValueError(f"{self._shown}: not a condition ({error.msg}): expected {KNOWN}") from None
         except (MemoryError, RecursionError):
             raise ValueError(f"{self._shown}: nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"{self._shown}: {error}") from None
-
-    def __reduce__(self) -> tuple[type[Condition], tuple[str, tuple[str, ...]]]:
-        """Pickle the text, since functions that are made here cannot be pickled."""
-        return Condition, (self.text, self.names)
 
     def holds(self, params: Params) -> bool:
         """Whether a point fulfils it; raises a ValueError that says why it cannot be computed."""
@@ -104,57 +92,51 @@ def are_conditions(given: Any) -> bool:
     return not others
 
 
-class _Parser:
-    """Makes functions of the nodes of an expression."""
+def _parsed(node: ast.expr, names: Collection[str], depth: int = 0) -> _Evaluate:  # noqa: PLR0911 - a line for each kind
+    """Return what computes a node, which stands inside of `depth` others."""
+    if depth > MOST_NESTED:
+        raise ValueError(f"nested too deeply: expected at most {MOST_NESTED} levels")
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._names = names
+    def inner(*nodes: ast.expr) -> list[_Evaluate]:
+        return [_parsed(one, names, depth + 1) for one in nodes]
 
-    def read(self, node: ast.expr, depth: int) -> _Evaluate:  # noqa: PLR0911 - a line for each kind of node
-        """Return what computes the node, which stands inside of `depth` others."""
-        if depth > MOST_NESTED:
-            raise ValueError(f"nested too deeply: expected at most {MOST_NESTED} levels")
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() as value):
+            return lambda _: value
+        case ast.Name() | ast.Attribute():
+            return _named(ast.unparse(node), names)
+        case ast.UnaryOp(op=ast.Not()):
+            (operand,) = map(_truth, inner(node.operand))
+            return lambda params: not operand(params)
+        case ast.UnaryOp() if type(node.op) in _OPERATORS:
+            return _arithmetic(_OPERATORS[type(node.op)], *inner(node.operand))
+        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return _arithmetic(_OPERATORS[type(node.op)], *inner(node.left, node.right))
+        case ast.BoolOp():
+            operands, decide = [_truth(one) for one in inner(*node.values)], any
+            if isinstance(node.op, ast.And):
+                decide = all
+            return lambda params: decide(one(params) for one in operands)
+        case ast.Compare() if all(type(one) in _COMPARISONS for one in node.ops):
+            signs = [_COMPARISONS[type(one)] for one in node.ops]
+            return _compared(signs, inner(node.left, *node.comparators))
+        case ast.Tuple() | ast.List():
+            items = inner(*node.elts)
+            return lambda params: tuple(one(params) for one in items)
+        case ast.Call(func=ast.Name(id="min" | "max" | "abs" as name), keywords=[]):
+            if len(node.args) < 2 if name != "abs" else len(node.args) != 1:
+                raise ValueError(f"{name} takes {'a number' if name == 'abs' else 'two numbers or more'}")
+            return _arithmetic(_FUNCTIONS[name], *inner(*node.args))
+    raise ValueError(f"{ast.unparse(node)!r} is not allowed: expected {KNOWN}")
 
-        def inner(*nodes: ast.expr) -> list[_Evaluate]:
-            return [self.read(one, depth + 1) for one in nodes]
 
-        match node:
-            case ast.Constant(value=bool() | int() | float() | str() as value):
-                return lambda _: value
-            case ast.Name() | ast.Attribute():
-                return self._named(node)
-            case ast.UnaryOp(op=ast.Not()):
-                (operand,) = map(_truth, inner(node.operand))
-                return lambda params: not operand(params)
-            case ast.UnaryOp() if type(node.op) in _OPERATORS:
-                return _arithmetic(_OPERATORS[type(node.op)], *inner(node.operand))
-            case ast.BinOp() if type(node.op) in _OPERATORS:
-                return _arithmetic(_OPERATORS[type(node.op)], *inner(node.left, node.right))
-            case ast.BoolOp():
-                operands, decide = [_truth(one) for one in inner(*node.values)], any
-                if isinstance(node.op, ast.And):
-                    decide = all
-                return lambda params: decide(one(params) for one in operands)
-            case ast.Compare() if all(type(one) in _COMPARISONS for one in node.ops):
-                signs = [_COMPARISONS[type(one)] for one in node.ops]
-                return _compared(signs, inner(node.left, *node.comparators))
-            case ast.Tuple() | ast.List():
-                items = inner(*node.elts)
-                return lambda params: tuple(one(params) for one in items)
-            case ast.Call(func=ast.Name(id="min" | "max" | "abs" as name), keywords=[]):
-                if len(node.args) < 2 if name != "abs" else len(node.args) != 1:
-                    raise ValueError(f"{name} takes {'a number' if name == 'abs' else 'two numbers or more'}")
-                return _arithmetic(_FUNCTIONS[name], *inner(*node.args))
-        raise ValueError(f"{ast.unparse(node)!r} is not allowed: expected {KNOWN}")
-
-    def _named(self, node: ast.expr) -> _Evaluate:
-        # Parameters may have dots in their names.
-        name = ast.unparse(node)
-        if name in self._names:
-            return lambda params: params[name]
-        if name in _TOML:
-            return lambda _: _TOML[name]
-        raise ValueError(f"unknown name {name!r}: expected one of {', '.join(self._names)}")
+def _named(name: str, names: Collection[str]) -> _Evaluate:
+    # Parameters may have dots in their names.
+    if name in names:
+        return lambda params: params[name]
+    if name in _TOML:
+        return lambda _: _TOML[name]
+    raise ValueError(f"unknown name {name!r}: expected one of {', '.join(names)}")
 
 
 def _truth(operand: _Evaluate) -> _Evaluate:
