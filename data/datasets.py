@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
+from pairsearch.data.errors import CorruptDataError, MissingDataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,7 +166,7 @@ def download(root: Path, name: str) -> bool:
         False where another process had downloaded them before the lock was free.
 
     Raises:
-        DownloadError: no mirror delivered, or `root` cannot be written.
+        MissingDataError: no mirror delivered, or `root` cannot be written.
     """
     chosen = DATASETS[name]
     made = [path for path in (root, *root.parents) if not path.exists()]
@@ -187,7 +187,7 @@ def download(root: Path, name: str) -> bool:
     except (CorruptDataError, MissingDataError, HTTPException, RuntimeError, *FAULTS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         files = ", ".join(file.name for file in chosen.files)
-        raise DownloadError(
+        raise MissingDataError(
             f"{chosen.title} could not be downloaded to {root} ({reason}); check the network and the folder, or put "
             f"{files} into {chosen.folder(root)}, or use the digits source"
         ) from error

@@ -15,8 +15,4 @@ class CorruptDataError(DataError):
 
 
 class MissingDataError(DataError):
-    """A data file is absent."""
-
-
-class DownloadError(MissingDataError):
-    """A data file is absent, and it could not be downloaded or written to its folder."""
+    """A data file is absent, or it could not be downloaded or written to its folder."""

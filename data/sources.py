@@ -132,7 +132,7 @@ def resolve(kind: str, root: Path | None = None, *, download: bool = True) -> tu
 
     Raises:
         DataError: an unknown kind, or a file without the right arrays.
-        MissingDataError: a file is missing and `download` is False, or downloading it failed (`DownloadError`).
+        MissingDataError: a file is missing and `download` is False, or downloading it failed.
         CorruptDataError: a file is unreadable or has a wrong checksum; it is not replaced.
     """
     if kind.endswith(ARRAYS):

@@ -16,7 +16,7 @@ from filelock import FileLock
 from mirror import load
 
 from pairsearch.data import datasets
-from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
+from pairsearch.data.errors import CorruptDataError, MissingDataError
 from pairsearch.data.sources import resolve
 
 NAMES = [file.name for file in mirror.MNIST.files]
@@ -129,7 +129,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypa
     served = mirror.expect(monkeypatch, files)
     with mirror.mirror(change(served), truncate=truncate) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
-        with pytest.raises(DownloadError) as caught:
+        with pytest.raises(MissingDataError) as caught:
             load("mnist", tmp_path)
     message = str(caught.value)
     assert message.startswith(f"MNIST could not be downloaded to {tmp_path} (")
@@ -145,7 +145,7 @@ def test_a_failed_download_takes_the_folders_back_that_it_made(tmp_path, monkeyp
     with mirror.mirror({}) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         for root in (None, tmp_path / "mnist"):
-            with pytest.raises(DownloadError):
+            with pytest.raises(MissingDataError):
                 load("mnist", root)
     assert list(tmp_path.iterdir()) == []
 
@@ -157,7 +157,7 @@ def test_a_failed_download_leaves_what_was_there(root, monkeypatch, files):
     before = sorted(root.rglob("*"))
     with mirror.mirror({}) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
-        with pytest.raises(DownloadError):
+        with pytest.raises(MissingDataError):
             load("mnist", root)
     assert sorted(root.rglob("*")) == before
 
@@ -188,7 +188,7 @@ def test_a_mirror_that_stays_silent_is_given_up(tmp_path, monkeypatch, files):
     before = socket.getdefaulttimeout()
     with mirror.mirror(served, silent=True) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
-        with pytest.raises(DownloadError, match="timed out"):
+        with pytest.raises(MissingDataError, match="timed out"):
             load("mnist", tmp_path)
     assert left_in(tmp_path) == []
     assert socket.getdefaulttimeout() == before
@@ -203,14 +203,14 @@ def test_extracted_files_are_held_to_our_own_checksums_before_they_are_put_in_pl
     monkeypatch.setitem(datasets.DATASETS, "mnist", dataclasses.replace(small, files=wrong))
     with mirror.mirror(served) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
-        with pytest.raises(DownloadError, match="wrong checksum"):
+        with pytest.raises(MissingDataError, match="wrong checksum"):
             load("mnist", tmp_path)
     assert left_in(tmp_path) == []
 
 
 def test_a_root_that_cannot_be_a_folder_is_a_download_error(tmp_path, files):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DownloadError, match="could not be downloaded"):
+    with pytest.raises(MissingDataError, match="could not be downloaded"):
         load("mnist", tmp_path / "file")
 
 

@@ -16,7 +16,7 @@ import torch
 from mirror import load
 
 from pairsearch.data.datasets import DATASETS
-from pairsearch.data.errors import CorruptDataError, DownloadError, MissingDataError
+from pairsearch.data.errors import CorruptDataError, MissingDataError
 from pairsearch.data.sources import resolve
 
 SETS = [name for name in DATASETS if name != "mnist"]
@@ -160,7 +160,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch,
     wrong = {} if harm == "nothing there" else {file: gzip.compress(b"something else") for file in served}
     with mirror.mirror(wrong) as (address, _):
         expect(monkeypatch, name, address)
-        with pytest.raises(DownloadError) as caught:
+        with pytest.raises(MissingDataError) as caught:
             load(name, tmp_path)
     title = DATASETS[name].title
     assert str(caught.value).startswith(f"{title} could not be downloaded to {tmp_path} (")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mirror import load
 from sklearn.datasets import load_digits
 
-from pairsearch.data.errors import CorruptDataError, DataError, DownloadError, MissingDataError
+from pairsearch.data.errors import CorruptDataError, DataError, MissingDataError
 from pairsearch.data.sources import Source, default_root, resize_digits, resolve
 
 
@@ -145,7 +145,7 @@ def test_auto_takes_the_digits_where_the_download_fails(tmp_path, monkeypatch):
     with mirror.mirror({}) as (address, _):
         monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [address])
         source, reason = resolve("auto", tmp_path)
-        with pytest.raises(DownloadError):
+        with pytest.raises(MissingDataError):
             resolve("mnist", tmp_path)
     assert source.name == "digits"
     assert "could not be downloaded" in reason
