@@ -228,8 +228,6 @@ def incoming(judged: Sequence[Judged], metric: str, told: Told) -> Incoming:
         )
     points: dict[str, Judged] = {}
     for one in judged:
-        if not one.params:
-            raise InputError(f"{told.source} has a configuration without parameters")
         key = Configuration(one.params).key
         if key in points:
             raise InputError(f"{told.source} has two rows with the same parameters: {key}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from sklearn.metrics import get_scorer_names
@@ -14,6 +14,7 @@ from pairsearch.studies.validation import demands
 
 REPEATED = ("RepeatedKFold", "RepeatedStratifiedKFold")
 SHUFFLED = ("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit")
+GROUPED = ("GroupKFold", "StratifiedGroupKFold", "GroupShuffleSplit")
 Splitter = Literal[
     "KFold", "StratifiedKFold", "GroupKFold", "StratifiedGroupKFold", "RepeatedKFold", "RepeatedStratifiedKFold",
     "ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit",
@@ -100,6 +101,7 @@ class Settings(BaseModel):
         for setting, value, kinds, example in (
             ("repeats", self.repeats, REPEATED, "2"),
             ("test_size", self.test_size, SHUFFLED, "0.2"),
+            ("groups", self.groups, GROUPED, "the name of a column"),
         ):
             if value is None and self.splitter in kinds:
                 raise ValueError(f"settings.{setting}: {name} needs it, for example {example}")
@@ -107,13 +109,6 @@ class Settings(BaseModel):
                 raise ValueError(f"settings.{setting}: {name} takes none: only {', '.join(kinds)} do")
         if self.shuffle and self.splitter in (*REPEATED, *SHUFFLED, "GroupKFold"):
             raise ValueError(f"settings.shuffle: {name} takes none: leave it out")
-        if (self.groups is not None) != ("Group" in name):
-            such = ", ".join(kind for kind in get_args(Splitter) if "Group" in kind)
-            if self.groups is None:
-                raise ValueError(
-                    f"settings.groups: {name} needs it: the column or array that names the groups"
-                )
-            raise ValueError(f"settings.groups: {name} takes none: set splitter to one of {such}")
         return self
 
 

@@ -554,7 +554,7 @@ def test_a_definition_from_a_database_imports_nothing_but_scikit_learn(tmp_path:
         ({"splitter": "GroupKFold"}, r"settings\.groups: GroupKFold needs it"),
         (
             {"groups": "patient"},
-            r"settings\.groups: the splitter takes none: set splitter to one of StratifiedGroupKFold|GroupKFold",
+            r"settings\.groups: the splitter takes none: only GroupKFold, StratifiedGroupKFold, GroupShuffleSplit do",
         ),
         (
             {"splitter": "RepeatedKFold", "repeats": 2, "shuffle": True},
