@@ -250,7 +250,11 @@ class Parts:
                 at for at, part in enumerate(parts) if part.takes.others
             ][:1]
             if not takers:
-                raise ValueError(f"grid.{name}: {self._nobody()}")
+                known = ", ".join([*self._of_training(), *architecture.takes.known, *optimiser.takes.known])
+                raise ValueError(
+                    f"grid.{name}: neither architecture {architecture.name!r} nor optimiser {optimiser.name!r} takes "
+                    f"it: leave it out; they take {known}"
+                )
             if len(takers) > 1:
                 raise ValueError(
                     f"grid.{name}: architecture {architecture.name!r} and optimiser {optimiser.name!r} both take it: "
@@ -262,11 +266,3 @@ class Parts:
                 if name not in given:
                     raise ValueError(f"grid.{name}: {what} {part.name!r} needs it")
         return arguments
-
-    def _nobody(self) -> str:
-        known = ", ".join([*self._of_training(), *self.architecture.takes.known, *self.optimiser.takes.known])
-        nobody, they = f"architecture {self.architecture.name!r} has none", "it takes"
-        if own(self.optimiser.name):
-            nobody = f"neither architecture {self.architecture.name!r} nor optimiser {self.optimiser.name!r} takes it"
-            they = "they take"
-        return f"{nobody}: leave it out; {they} {known}"

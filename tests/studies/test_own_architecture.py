@@ -226,14 +226,17 @@ def test_a_function_may_make_the_module_and_take_any_name(folder: Path) -> None:
         ({"grid": BASE}, "grid.width: architecture 'mynets.py:Perceptron' needs it"),
         (
             {"grid": GRID | {"depth": [2]}},
-            "grid.depth: architecture 'mynets.py:Perceptron' has none: leave it out; it takes batch_size, "
-            "learning_rate, weight_decay, width, activation, dropout",
+            "grid.depth: neither architecture 'mynets.py:Perceptron' nor optimiser 'adam' takes it: leave it out; they "
+            "take batch_size, learning_rate, weight_decay, width, activation, dropout",
         ),
         (
             {"grid": GRID | {"depth": [2], "momentum": [0.5]}, "optimiser": "torch.optim:SGD"},
             "grid.depth: neither architecture 'mynets.py:Perceptron' nor optimiser 'torch.optim:SGD' takes it",
         ),
-        ({"grid": GRID | {"aux_loss_weight": [1.0]}}, "grid.aux_loss_weight: architecture 'mynets.py:Perc"),
+        (
+            {"grid": GRID | {"aux_loss_weight": [1.0]}},
+            "grid.aux_loss_weight: neither architecture 'mynets.py:Perc",
+        ),
         ({"grid": GRID | {"batch_size": [0]}}, "grid.batch_size: expected an integer >= 1, got 0"),
         (
             {"grid": GRID | {"learning_rate": ["much"]}},
@@ -254,7 +257,7 @@ def test_a_function_may_make_the_module_and_take_any_name(folder: Path) -> None:
         ),
         (
             {"architecture": "mynets.py:Bare", "grid": BASE | {"width": [1]}},
-            "grid.width: architecture 'mynets.py:Bare' has none",
+            "grid.width: neither architecture 'mynets.py:Bare' nor",
         ),
         (
             {"optimiser": "mynets.py:Slow", "grid": without_decay(GRID)},

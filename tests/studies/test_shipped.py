@@ -205,8 +205,8 @@ def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ("ws", "grid.aux_loss_weight: architecture 'ws' has none: leave it out"),
-        ("b1", "grid.hidden_units: architecture 'b1' has none: leave it out"),
+        ("ws", "grid.aux_loss_weight: neither architecture 'ws' nor optimiser 'adam' takes it: leave it out"),
+        ("b1", "grid.hidden_units: neither architecture 'b1' nor optimiser 'adam' takes it: leave it out"),
     ],
 )
 def test_what_an_architecture_has_not_is_refused(architecture: str, message: str) -> None:
@@ -224,7 +224,7 @@ def test_what_an_architecture_needs_has_to_be_there() -> None:
     [
         (
             {"momentum": [0.9]},
-            "grid.momentum: architecture 'b1' has none: leave it out; it takes batch_size, ",
+            "grid.momentum: neither architecture 'b1' nor optimiser 'adam' takes it: leave it out; they take ",
         ),
         ({"batch_size": [0]}, "grid.batch_size: expected an integer >= 1, got 0"),
         ({"batch_size": [2.5]}, "grid.batch_size: expected an integer >= 1, got 2.5"),

@@ -256,7 +256,7 @@ def test_a_metric_that_is_better_the_other_way_round_is_refused(
         (
             {"grid": GRID | {"hidden_units": [5]}},
             DefinitionError,
-            "grid.hidden_units: architecture 'b1' has none",
+            "grid.hidden_units: neither architecture 'b1' nor optimiser 'adam' takes it",
         ),
     ],
 )
