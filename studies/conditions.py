@@ -40,7 +40,7 @@ class Condition:
     """
 
     def __init__(self, text: str, names: Collection[str]) -> None:
-        self.text = text
+        self.text, self._names = text, names
         try:
             if len(text) > MOST_CHARACTERS or not text.isprintable():
                 raise ValueError(f"expected a line of at most {MOST_CHARACTERS} printable characters")
@@ -55,6 +55,10 @@ class Condition:
             raise ValueError(f"{self._shown}: nested too deeply") from None
         except ValueError as error:
             raise ValueError(f"{self._shown}: {error}") from None
+
+    def __reduce__(self) -> tuple[type[Condition], tuple[str, Collection[str]]]:
+        """Pickle the text, since functions that are made here cannot be pickled."""
+        return Condition, (self.text, self._names)
 
     def holds(self, params: Params) -> bool:
         """Whether a point fulfils it; raises a ValueError that says why it cannot be computed."""

@@ -62,6 +62,10 @@ class Command(OneByOne):
         self.ends_by_itself = "epochs" not in self._words.names
         self._read_line = reader(self.settings.figures, self._names)
         self._file = Words([self.settings.figures or ""], "figures") if self._read_line is None else None
+        if self._file is not None and "checkpoint" in self._file.names - self._words.names:
+            raise ValueError(
+                "settings.figures: a word of settings.command has to name {checkpoint} too; or use {out}"
+            )
         self._files = self._digested()
         self._stamped = self._stamp()
         place.files |= self._files

@@ -107,6 +107,10 @@ def test_what_is_wrong_with_a_command_is_refused_in_a_line(
     [
         ({"figures": "metrics.csv"}, "settings.figures: expected a file under {out} or {checkpoint}"),
         ({"figures": "{out}/{x}.csv"}, "settings.figures: there is no {x} here"),
+        (
+            {"figures": "{checkpoint}/m.csv"},
+            "settings.figures: a word of settings.command has to name {checkpoint}",
+        ),
         ({"figures": "loss=(?P<loss>"}, "settings.figures: 'loss=(?P<loss>' is no regular expression"),
         ({"figures": "loss=(.*)"}, "with a named group for a figure, such as (?P<loss>"),
         ({"first_epoch": 2}, "settings.first_epoch: "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def test_conditions_are_stored_and_read_back(where: object) -> None:
     again = parse(json.loads(one.model_dump_json()), "stored", stored=True)
     assert (again, repr(again), again.grid.configurations()) == (one, repr(one), one.grid.configurations())
     assert again.grid.root[0].where == ((where,) if isinstance(where, str) else tuple(where))  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - made here
     assert one != definition(GRID)
 
 
