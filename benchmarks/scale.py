@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import psutil
@@ -124,7 +124,7 @@ class Simulated:
         self._ledger = open_ledger(self._database, study)
         self._ledger.reap()
         self._objective = InstantFold()
-        faults = Faults(self._ledger, self._objective, lambda call: call())
+        faults = Faults(self._ledger, cast(Any, self._objective), lambda call: call())
         self._choice = Choice(self._ledger, worker_name(), faults, None, {})
         # Folds that train apart are reported by being stored.
         self._reports = study.report_steps if study.traits.together else ()

@@ -24,7 +24,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from benchfile import say, write
@@ -38,6 +38,7 @@ from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
 from pairsearch.search.ledger.rows import provenance_id, write_figures, write_runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers import program
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.worker import Worker
@@ -187,7 +188,8 @@ def measure(url: str, trials: int, *, together: bool) -> dict[str, float]:
     try:
         study = create_study(database, wide_study(together=together)).study
         objective = Instant() if together else InstantFold()
-        worker = Worker(database, study, objective, stopping=threading.Event(), say=lambda _: None)
+        ledger = open_ledger(database, study)
+        worker = Worker(ledger, cast(Any, objective), stopping=threading.Event(), say=lambda _: None)
 
         def milliseconds() -> float:
             objective.began.clear()

@@ -21,6 +21,7 @@ from filelock import FileLock
 from pairsearch.data import sources
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.pairs import problem
@@ -32,7 +33,7 @@ def warm() -> None:
         database = open_database(f"sqlite:///{Path(folder) / 'study.db'}", create=True)
         loaded = tiny.loaded()
         study = create_study(database, loaded).study
-        Worker(database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0).run(1)
+        Worker(open_ledger(database, study), CrossValidation(loaded), stopping=threading.Event()).run(1)
         database.close()
     # Programs resolve their data themselves.
     problem._SOURCES.clear()

@@ -171,17 +171,12 @@ class Evaluator:
 
         with self.watch(label) as tell:
             worker = Worker(
-                ledger.database,
-                ledger.study,
+                ledger,
                 CrossValidation(rounds.loaded, self.machine.device, threads=self.machine.threads),
+                self.machine,
                 stopping=self.stopping,
-                ledger=ledger,
-                rounds=rounds,
                 limit=0,
                 key=configuration.key,
-                patience=self.machine.patience,
-                checkpoints=self.machine.checkpoints,
-                models=self.machine.models,
                 say=lambda _: None,
                 complain=self.say,
                 on_epoch=lambda recorder: tell(_epoch(ledger.study, label, recorder)),

@@ -6,17 +6,15 @@ what it took, its failures count against nobody, and it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.failure import failure
-from pairsearch.search.workers.objective import Progress
-from pairsearch.search.workers.recorder import Keeper
+from pairsearch.search.workers.objective import CrossValidation
 from pairsearch.studies.configuration import Configuration
 
 # A worker that has failed with this many configurations before any was trained suspects itself, once nothing else is
@@ -24,19 +22,6 @@ from pairsearch.studies.configuration import Configuration
 STREAK = 3
 # It suspects itself at once after this many: a worker that cannot train should not go through a large grid.
 MOST_UNKNOWN = 20
-
-
-class Objective(Protocol):
-    """Trains a configuration; `search.workers.objective.CrossValidation` is the one that the service uses."""
-
-    def __call__(self, configuration: Configuration, progress: Progress | None = None) -> Outcome | None:
-        """Train and return the outcome, or None if `progress` returned PENDING."""
-
-    def on(self, folds: Iterable[int], keeper: Keeper | None = None) -> Objective:
-        """Return an objective that trains on some folds only, and keeps their checkpoints."""
-
-    def provenance(self) -> dict[str, str]:
-        """Return which program and machine computes the results."""
 
 
 class Faults:
@@ -47,7 +32,7 @@ class Faults:
     """
 
     def __init__(
-        self, ledger: Ledger, objective: Objective, patiently: Callable[[Callable[[], Any]], Any]
+        self, ledger: Ledger, objective: CrossValidation, patiently: Callable[[Callable[[], Any]], Any]
     ) -> None:
         self.failures: set[str] = set()
         self._study = ledger.study.name

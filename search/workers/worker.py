@@ -6,34 +6,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from pairsearch.search.common.errors import DatabaseAwayError, DiskFullError, WorkError
-from pairsearch.search.common.machine import PATIENCE_SECONDS
-from pairsearch.search.database.connection import Database
+from pairsearch.search.common.machine import ONE_CORE, Machine
 from pairsearch.search.database.driver_errors import deleted_meanwhile
 from pairsearch.search.database.retry import Returned, patiently
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.advising import Adviser, Racer
 from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure, traceback_of
-from pairsearch.search.workers.faults import Faults, Objective
+from pairsearch.search.workers.faults import Faults
 from pairsearch.search.workers.heartbeat import Heartbeat
-from pairsearch.search.workers.objective import Step
+from pairsearch.search.workers.objective import CrossValidation, Step
 from pairsearch.search.workers.recorder import Recorder, TimeLimitError
 from pairsearch.search.workers.rounds import NewRounds, Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally
 from pairsearch.studies.errors import ProblemError
-from pairsearch.studies.problem import Impossible, Kind
+from pairsearch.studies.problem import Impossible
 
 log = logging.getLogger(__name__)
 
@@ -51,52 +47,43 @@ class Worker:
 
     Args:
         stopping: set from outside to hand the current configuration back and end.
-        ledger: the study's ledger; None to make one with the usual lease and Optuna's view.
-        rounds: trains rounds of the final evaluation; None to take no such jobs.
         limit: work on rounds and on folds of the first `limit` configurations of the study only.
         key: work on this configuration only.
         on_epoch: called after each epoch of rounds.
-        patience: seconds for which calls are repeated while the database is unavailable; fewer once `stopping` is set.
         say: called with each line about what was done.
         complain: called with each line about what failed; None for `say`.
-        checkpoints: folder for large checkpoints, which workers share; None for none.
-        models: folder for models that are too large for the database, likewise.
         name: of the worker; None for `worker_name()`.
     """
 
     def __init__(
         self,
-        database: Database,
-        study: StoredStudy,
-        objective: Objective,
+        ledger: Ledger,
+        objective: CrossValidation,
+        machine: Machine = ONE_CORE,
         *,
         stopping: threading.Event,
-        ledger: Ledger | None = None,
-        rounds: Rounds | None = None,
         limit: int | None = None,
         key: str | None = None,
         on_epoch: Callable[[Recorder], None] = lambda _: None,
-        patience: float = PATIENCE_SECONDS,
-        checkpoints: Path | None = None,
-        models: Path | None = None,
         name: str | None = None,
         say: Callable[[str], None] = log.info,
         complain: Callable[[str], None] | None = None,
     ) -> None:
-        self.database = database
-        self.ledger = ledger or open_ledger(database, study)
+        self.ledger = ledger
+        self.study = study = ledger.study
         definition = study.definition
         sampled, pruned = definition.sampler != "grid", definition.pruner not in ("none", "race")
-        adviser = Adviser(database, study) if sampled or pruned else None
+        adviser = Adviser(ledger.database, study) if sampled or pruned else None
         self.pruner = adviser if pruned else None
-        self.racer = Racer(database, study) if definition.pruner == "race" else None
-        self.study = study
+        self.racer = Racer(ledger.database, study) if definition.pruner == "race" else None
         self.objective = objective
+        self.machine = machine
         self.stopping = stopping
-        self.rounds = rounds
         self.on_epoch = on_epoch
-        self.patience = patience
-        self._checkpoints, self._models = RunFiles(checkpoints, study), RunFiles(models, study)
+        self._checkpoints, self._models = (
+            RunFiles(machine.checkpoints, study),
+            RunFiles(machine.models, study),
+        )
         self.name = name or worker_name()
         self.say = say
         self.complain = complain or say
@@ -104,10 +91,8 @@ class Worker:
         self.unkept: list[ProblemError | WorkError] = []
         self._heartbeat = Heartbeat(self.ledger, stopping)
         self._faults = Faults(self.ledger, objective, self._patiently)
-        kind: Kind | None = "fold" if rounds is None else None
-        within = {"limit": limit, "key": key, "kind": kind}
         sampler = adviser if sampled else None
-        self._choice = Choice(self.ledger, self.name, self._faults, sampler, within)
+        self._choice = Choice(self.ledger, self.name, self._faults, sampler, {"limit": limit, "key": key})
         # Whether a traceback was printed.
         self._traceback_shown = False
         # When a fold was stored last.
@@ -220,14 +205,13 @@ class Worker:
 
     def _attempt_rounds(self, claim: Claim) -> Attempt:
         """Train the rounds of a job once."""
-        assert self.rounds is not None  # noqa: S101 - it claims none without
 
         def on_epoch(recorder: Recorder) -> bool:
             self.on_epoch(recorder)
             recorder.may_go_on = not self._heartbeat.lost.is_set()
             return not self._is_to_end()
 
-        train, keeper = self.rounds, self._keeper(claim)
+        train, keeper = Rounds(self.objective.loaded, self.machine), self._keeper(claim)
 
         def ended() -> Attempt:
             trained = train(claim.configuration, claim.left, on_epoch, keeper)
@@ -340,7 +324,7 @@ class Worker:
             self.say(f"{self.study.name}: handed back: {claim.configuration.key}")
 
     def _patiently(self, call: Callable[[], Returned]) -> Returned:
-        return patiently(lambda: self._mended(call), self.patience, self.stopping)
+        return patiently(lambda: self._mended(call), self.machine.patience, self.stopping)
 
     def _mended(self, call: Callable[[], Returned]) -> Returned:
         """Call, and once more if somebody had deleted tables of Optuna's, which are made again in between."""

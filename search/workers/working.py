@@ -71,7 +71,6 @@ def work(
     """
     from pairsearch.search.workers.isolation import isolated  # noqa: PLC0415
     from pairsearch.search.workers.objective import CrossValidation  # noqa: PLC0415
-    from pairsearch.search.workers.rounds import Rounds  # noqa: PLC0415
     from pairsearch.search.workers.worker import Worker  # noqa: PLC0415
 
     tallies: list[Tally] = []
@@ -82,16 +81,11 @@ def work(
         with isolated(loaded, database, stopping) as trained:
             opened = partial(open_ledger, database, study, machine.lease)
             worker = Worker(
-                database,
-                study,
+                patiently(opened, machine.patience, stopping),
                 CrossValidation(trained, machine.device),
+                machine,
                 stopping=stopping,
-                ledger=patiently(opened, machine.patience, stopping),
-                rounds=Rounds(trained, machine),
                 limit=limit,
-                patience=machine.patience,
-                checkpoints=machine.checkpoints,
-                models=machine.models,
                 say=say,
             )
             done = sum(tally.finished + tally.failed for tally in tallies)

@@ -18,6 +18,7 @@ from availability import needed
 from pairsearch.data.sources import Source
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.seeds import layout_order
 
@@ -41,7 +42,7 @@ def dashboard(tmp_path: Path, digits_source: Source, monkeypatch: pytest.MonkeyP
     database = open_database(url, create=True)
     for name in ("tiny", "later"):
         study = create_study(database, tiny.loaded(source=digits_source, title=HOSTILE, name=name)).study
-        Worker(database, study, tiny.Answering(), stopping=threading.Event()).run()
+        Worker(open_ledger(database, study), tiny.Answering(), stopping=threading.Event()).run()
         monkeypatch.setattr("pairsearch.search.mirror.tables.VERSION", "v9.9.9")
     database.close()
     with socket.socket() as free:

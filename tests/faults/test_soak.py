@@ -21,6 +21,7 @@ from service import Instant, wide_study
 
 from pairsearch.search.database.connection import open_database
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.worker import Worker
 
 pytestmark = pytest.mark.soak
@@ -132,8 +133,7 @@ def work(url: str, configurations: int, folder: str) -> None:
     database = open_database(url)
     (study,) = list_studies(database)
     worker = Worker(
-        database,
-        study,
+        open_ledger(database, study),
         Instant(),
         stopping=threading.Event(),
         limit=configurations,

@@ -13,12 +13,14 @@ import tiny
 from optuna.storages import RDBStorage
 
 from pairsearch.data.sources import Source
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.tables import make_tables, open_optuna
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -155,7 +157,8 @@ def make_worker(database: Database, request: pytest.FixtureRequest) -> MakeWorke
 
     def make(objective: tiny.Answering, study: StoredStudy | None = None, **options: object) -> Worker:
         chosen = study or request.getfixturevalue("study")
-        settings: dict[str, object] = {"stopping": threading.Event(), "patience": 0.0} | options
-        return Worker(database, chosen, objective, **settings)
+        settings: dict[str, object] = {"stopping": threading.Event()} | options
+        ledger = settings.pop("ledger", None) or open_ledger(database, chosen)
+        return Worker(ledger, objective, Machine(patience=settings.pop("patience", 0.0)), **settings)
 
     return make

@@ -28,6 +28,7 @@ from pairsearch.search.report import coverage
 from pairsearch.search.report.reading import read_all
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
@@ -400,7 +401,7 @@ def test_a_worker_whose_output_is_closed_does_not_keep_the_next_fold(
         raise BrokenPipeError(line)
 
     worker = Worker(
-        database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0, say=say
+        open_ledger(database, study), CrossValidation(loaded), stopping=threading.Event(), say=say
     )
     with pytest.raises(BrokenPipeError):
         worker.run()
@@ -412,7 +413,7 @@ def test_a_worker_counts_configurations_however_many_jobs_they_are(
     database: Database, tmp_path: Path
 ) -> None:
     study, loaded = make(database, tmp_path)
-    worker = Worker(database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0)
+    worker = Worker(open_ledger(database, study), CrossValidation(loaded), stopping=threading.Event())
     assert worker.run(max_trials=1) == Tally(finished=1)
     assert tiny.states(database) == {"finished": 1, "pending": 1}
     assert len(tiny.rows(database, "runs")) == FOLDS
@@ -428,7 +429,7 @@ def test_a_kill_costs_the_fold_that_was_being_trained_and_no_other(
     study, loaded = make(database, tmp_path, pruner="race")
     objective = Counting(loaded)
     objective.trained, objective.left = [], 2
-    worker = Worker(database, study, objective, stopping=threading.Event(), patience=0.0)
+    worker = Worker(open_ledger(database, study), objective, stopping=threading.Event())
     with pytest.raises(KeyboardInterrupt):
         worker.run()
     assert objective.trained == [0, 1]
@@ -440,7 +441,7 @@ def test_a_kill_costs_the_fold_that_was_being_trained_and_no_other(
     Ledger(database, study).hand_back(claim)
     objective.trained.clear()
     objective.left = -1
-    again = Worker(database, study, objective, stopping=threading.Event(), patience=0.0)
+    again = Worker(open_ledger(database, study), objective, stopping=threading.Event())
     assert again.run() == Tally(finished=2)
     assert objective.trained == [2, 3, 0, 1, 2, 3]
     assert tiny.states(database) == {"finished": 2}
@@ -502,7 +503,7 @@ def test_a_sampler_s_configurations_are_trained_fold_by_fold_too(
     study, loaded = make(database, tmp_path, sampler=sampler, grid={"x": [1.0, 2.0, 3.0]})
     said: list[str] = []
     worker = Worker(
-        database, study, CrossValidation(loaded), stopping=threading.Event(), patience=0.0, say=said.append
+        open_ledger(database, study), CrossValidation(loaded), stopping=threading.Event(), say=said.append
     )
     assert worker.run() == Tally(finished=3)
     assert tiny.states(database) == {"finished": 3}

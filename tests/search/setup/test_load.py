@@ -33,6 +33,7 @@ from pairsearch.search.results.folder import SHIPPED, read_folder
 from pairsearch.search.results.study_table import read_table
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.load import load, load_into
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
 
@@ -219,7 +220,7 @@ def test_a_loaded_study_is_trained_on_from_where_it_was(
     opened = open_database(other)
     objective = tiny.Answering(tiny.outcome)
     study = get_study(opened, "tiny")
-    Worker(opened, study, objective, stopping=threading.Event(), patience=0.0).run()
+    Worker(open_ledger(opened, study), objective, stopping=threading.Event()).run()
     assert set(objective.asked) == {PENDING.key, RUNNING.key}
     assert tiny.states(opened) == {"finished": 5, "diverged": 1, "pruned": 1, "failed": 1}
     assert Ledger(opened, study).insert_rounds(PENDING, 4) == 2

@@ -23,6 +23,7 @@ from pairsearch.search.mirror import presence
 from pairsearch.search.mirror.tables import make_tables, open_optuna
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.evaluations import read_evaluation
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.setup.upgrading import upgrade
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.worker import Worker
@@ -121,7 +122,7 @@ def test_every_result_is_kept_and_the_search_goes_on(old: str) -> None:
         assert found(database, jobs) == [(0, 1, "pending"), (1, 1, "pending")] * 2
         ledger.retry()
         stopping = threading.Event()
-        worker = Worker(database, study, tiny.Answering(), stopping=stopping, patience=0.0)
+        worker = Worker(open_ledger(database, study), tiny.Answering(), stopping=stopping)
         assert worker.run() == Tally(finished=5)
         assert presence.shown(database, study)
     finally:

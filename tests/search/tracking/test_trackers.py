@@ -26,6 +26,7 @@ from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.ledger.rows import provenance_id, write_runs
 from pairsearch.search.ledger.studies import StoredStudy, get_study
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.tracking import exporting, following
 from pairsearch.search.tracking.exporting import Target, TrackerError, export
 from pairsearch.search.workers.worker import Worker
@@ -56,7 +57,7 @@ def answer(configuration: Configuration) -> Any:
 
 
 def search(database: Database, study: StoredStudy, give: Callable[[Configuration], Any]) -> None:
-    Worker(database, study, tiny.Answering(give), stopping=threading.Event(), patience=0.0).run()
+    Worker(open_ledger(database, study), tiny.Answering(give), stopping=threading.Event()).run()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,7 @@ import tiny
 import torch
 from sqlalchemy import text
 
+from pairsearch.search.common.machine import Machine
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.checkpoints import Kept
@@ -27,6 +28,7 @@ from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.attempts import ClaimKeeper
 from pairsearch.search.workers.objective import CrossValidation, Progress
 from pairsearch.search.workers.recorder import TimeLimitError
@@ -281,15 +283,8 @@ def work(
     """Be a worker that is asked to end in the training of an epoch, if a number of one is given."""
     stopping = threading.Event()
     loaded.problem.then[stop_at] = stopping.set  # type: ignore[attr-defined]
-    Worker(
-        database,
-        study,
-        CrossValidation(loaded),
-        rounds=Rounds(loaded),
-        stopping=stopping,
-        patience=0.0,
-        checkpoints=folder,
-    ).run()
+    machine = Machine(threads=1, checkpoints=folder)
+    Worker(open_ledger(database, study), CrossValidation(loaded), machine, stopping=stopping).run()
 
 
 def test_workers_that_are_asked_to_end_leave_folds_and_rounds_to_the_next_where_they_were(

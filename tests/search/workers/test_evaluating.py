@@ -32,7 +32,6 @@ from pairsearch.search.workers.evaluating import (
     complete,
     evaluate,
 )
-from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.tally import Tally
 from pairsearch.search.workers.working import work
 from pairsearch.studies.loading import Loaded
@@ -217,13 +216,10 @@ def test_workers_train_as_the_machine_is(
         evaluator.rounds(database, study, loaded, some, 1)
     (words, search), run, (others, evaluation), _ = made
     assert run == ((4,), {})
-    for (given, of, objective), options in ((words, search), (others, evaluation)):
-        assert (given, of, objective.loaded) == (database, study, loaded)
-        assert options["ledger"].lease_seconds == 7.0
-        assert options["rounds"] == Rounds(loaded, machine)
-        kept = [options[name] for name in ("stopping", "patience", "checkpoints", "models")]
-        assert kept == [stopping, 9.0, tmp_path / "c", tmp_path / "m"]
-    assert [words[2].runs[0].threads, others[2].runs[0].threads] == [1, 3]
+    for (ledger, objective, given), options in ((words, search), (others, evaluation)):
+        assert (ledger.database, ledger.study, ledger.lease_seconds) == (database, study, 7.0)
+        assert (objective.loaded, given, options["stopping"]) == (loaded, machine, stopping)
+    assert [words[1].runs[0].threads, others[1].runs[0].threads] == [1, 3]
     assert (search["limit"], evaluation["limit"], evaluation["key"]) == (5, 0, some.key)
     search["say"]("a search's worker speaks")
     evaluation["say"]("an evaluation's does not")
@@ -237,8 +233,10 @@ def test_a_worker_on_several_studies_ends_after_so_many_trials_of_all(
     made: list[tuple[str, int | None]] = []
     tallies = {"one": Tally(finished=2, failed=1), "two": Tally(finished=3), "three": Tally()}
 
-    def make(_database: Database, study: StoredStudy, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(run=lambda left: made.append((study.name, left)) or tallies[study.name])
+    def make(ledger: Ledger, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(
+            run=lambda left: made.append((ledger.study.name, left)) or tallies[ledger.study.name]
+        )
 
     monkeypatch.setattr(worker, "Worker", make)
     studies = [(make_study(name=name), tiny.loaded(name=name)) for name in tallies]

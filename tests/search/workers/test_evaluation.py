@@ -28,6 +28,7 @@ from pairsearch.search.ledger.rows import read_runs
 from pairsearch.search.ledger.studies import StoredStudy
 from pairsearch.search.results.evaluations import read_evaluation, rounds_within
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.evaluating import (
     Chosen,
     Evaluator,
@@ -66,10 +67,9 @@ def loaded() -> Loaded:
 
 def work(database: Database, study: StoredStudy, loaded: Loaded, name: str = "ann", **options: Any) -> Tally:
     """Be a worker on the rounds of a study."""
-    settings: dict[str, Any] = {"stopping": threading.Event(), "patience": 0.0, "limit": 0} | options
-    machine = settings.pop("machine", ONE_CORE)
-    objective, rounds = CrossValidation(loaded), Rounds(loaded, machine)
-    return Worker(database, study, objective, rounds=rounds, name=name, **settings).run()
+    settings: dict[str, Any] = {"stopping": threading.Event(), "limit": 0} | options
+    ledger = settings.pop("ledger", None) or open_ledger(database, study)
+    return Worker(ledger, CrossValidation(loaded), name=name, **settings).run()
 
 
 def train(
@@ -299,19 +299,20 @@ def test_a_model_that_is_too_large_for_the_database_goes_into_a_folder_if_there_
     database: Database, make_study, tmp_path: Path
 ) -> None:
     study, loaded, shared = make_study(**LARGE), tiny.loaded(**LARGE), tmp_path / "shared"
+    keeping = Machine(threads=1, models=shared)
     said: list[str] = []
     assert train(database, study, loaded, 1, said=said) == 1
     assert said.pop().startswith(
         "tiny: 1 rounds trained, 1 models too large for the database (--models FOLDER"
     )
-    assert train(database, study, loaded, 2, said=said, models=shared) == 1
+    assert train(database, study, loaded, 2, said=said, machine=keeping) == 1
     assert said.pop().startswith("tiny: 1 rounds trained: ")
     [one] = Rounds(loaded)(SOME, [1])
     assert [file.name for file in shared.iterdir()] == [file_name(study, SOME.key, 1)]
     assert next(shared.iterdir()).read_bytes() == model_content(study, SOME, one)
     # Something is where the file of another belongs.
     (shared / file_name(study, SOME.key, 2)).mkdir()
-    assert train(database, study, loaded, 3, said=said, models=shared) == 1
+    assert train(database, study, loaded, 3, said=said, machine=keeping) == 1
     assert re.search(r"cannot write .*round=2.*: the figures are stored without the model", said[0])
     assert tiny.rows(database, "models") == []
     assert stored(database, study) == [0, 1, 2]
@@ -324,6 +325,7 @@ def test_who_loses_the_race_to_store_a_round_leaves_no_file(
     database: Database, make_study, tmp_path: Path, first: str
 ) -> None:
     study, loaded, shared = make_study(**LARGE), tiny.loaded(**LARGE), tmp_path / "shared"
+    keeping = Machine(threads=1, models=shared)
     ledger, files = Ledger(database, study), RunFiles(shared, study)
     ledger.insert_rounds(SOME, 2)
     claim = ledger.claim("late")
@@ -340,7 +342,7 @@ def test_who_loses_the_race_to_store_a_round_leaves_no_file(
     if first == "late":
         assert not late.store(lambda call: call())
         assert len(list(shared.iterdir())) == len(killed)
-    assert work(database, study, loaded, models=shared) == Tally(rounds=2)
+    assert work(database, study, loaded, machine=keeping) == Tally(rounds=2)
     if first == "winner":
         assert not late.store(lambda call: call())
     assert {file.name for file in shared.iterdir()} == {file_name(study, SOME.key, index) for index in (0, 1)}

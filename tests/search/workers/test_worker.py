@@ -24,6 +24,7 @@ from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup.creation import create_study
+from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.tally import Tally, total
@@ -340,7 +341,7 @@ def test_short_folds_are_taken_several_at_once_and_stored_together(
         "store",
         lambda ledger, claim, run, facts: kept.append(run.index) or store(ledger, claim, run, facts),
     )
-    worker = Worker(database, study, cast(Any, FoldByFold(seconds)), stopping=threading.Event(), patience=0.0)
+    worker = Worker(open_ledger(database, study), cast(Any, FoldByFold(seconds)), stopping=threading.Event())
     monkeypatch.setattr("pairsearch.search.workers.worker.time", SimpleNamespace(monotonic=lambda: 100.0))
     assert worker.run() == Tally(finished=1)
     assert tiny.rows(database, "jobs", "count", "order by first") == [(count,) for count in jobs]
