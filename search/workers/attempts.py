@@ -1,11 +1,11 @@
-"""An attempt of a worker at a job: the checkpoints of its runs, and how it ended."""
+"""What a worker has of a claim: the checkpoints of its runs, and that it goes back."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ from pairsearch.search.common.errors import WorkError
 from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
-from pairsearch.search.ledger.outcome import Outcome
-from pairsearch.search.workers.rounds import NewRounds
 from pairsearch.search.workers.run_files import RunFiles, remove
 from pairsearch.studies.errors import ReportError
 
@@ -26,21 +24,6 @@ LARGEST_CHECKPOINT = 64_000_000
 """Bytes of a checkpoint's content that the database takes."""
 
 Calls = Callable[[Callable[[], Any]], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """How an attempt to train a job ended: by one of these, or by none where it was interrupted.
-
-    Args:
-        over: a line that says why the configuration has failed by this attempt alone: it took longer than the time
-            limit, or its problem found it impossible.
-    """
-
-    outcome: Outcome | None = None
-    error: Exception | None = None
-    over: str | None = None
-    rounds: NewRounds | None = None
 
 
 def runs_of(claim: Claim) -> str:

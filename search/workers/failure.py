@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 
 from pairsearch.search.common.redaction import conceal
+from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.studies.errors import in_one_line
 from pairsearch.studies.problem import Impossible
 
@@ -34,7 +35,7 @@ def traceback_of(error: Exception) -> str | None:
 
 def failure(error: BaseException) -> str:
     """Describe an exception in one line, wherever it was raised."""
-    return str(error) if isinstance(error, RunError) else _storable(in_one_line(error))
+    return str(error) if isinstance(error, RunError | TimeLimitError) else _storable(in_one_line(error))
 
 
 def _storable(text: str) -> str:

@@ -18,7 +18,7 @@ from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.advising import Adviser, Racer
-from pairsearch.search.workers.attempts import Attempt, ClaimKeeper, handed_back_on_error, runs_of
+from pairsearch.search.workers.attempts import ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
 from pairsearch.search.workers.failure import failure, traceback_of
 from pairsearch.search.workers.faults import Faults
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 # Folds that take less are claimed several at once, and stored in one transaction.
 SHORT_SECONDS = 0.1
+# By these a configuration has failed at once: it takes too long, or its problem found it impossible.
+OVER = (Impossible, TimeLimitError)
 
 
 class Worker:
@@ -154,33 +156,43 @@ class Worker:
         return whole or self.tally.finished + self.tally.failed > ended_before
 
     def _train(self, claim: Claim) -> None:
-        attempt = self._attempt if claim.kind == "fold" else self._attempt_rounds
         with self._heartbeat.of(claim):
-            ended, final = attempt(claim), False
-            if ended.error is not None and not self._is_to_end():
-                final = self._trains_another(claim, ended.error)
+            ended, final = self._attempt(claim), False
+            if isinstance(ended, Exception) and not isinstance(ended, OVER) and not self._is_to_end():
+                final = self._trains_another(claim, ended)
                 if final:
-                    ended = attempt(claim)
-        if ended.rounds or ended.outcome is not None:
+                    ended = self._attempt(claim)
+        if isinstance(ended, Outcome | NewRounds):
             self._faults.acquit()
-        if ended.rounds:
-            self._store_rounds(claim, ended.rounds)
-        elif ended.outcome is not None:
-            self._store(claim, ended.outcome)
-        elif ended.over is not None:
-            self._fail(claim, ended.over, final=True)
-        elif ended.error is None or self.stopping.is_set():
+        if isinstance(ended, NewRounds):
+            self._store_rounds(claim, ended)
+        elif isinstance(ended, Outcome):
+            self._store(claim, ended)
+        elif isinstance(ended, OVER):
+            self._fail(claim, ended, final=True)
+        elif ended is None or self.stopping.is_set():
             # An exception may come from the stop itself, as when a signal reached processes of the problem too.
             self._give_up(claim, lost=self._heartbeat.lost.is_set())
         else:
-            self._fail(claim, failure(ended.error), final=final, raised=ended.error)
+            self._fail(claim, ended, final=final)
 
     def _is_to_end(self) -> bool:
         """Whether a training is to end without its result."""
         return self.stopping.is_set() or self._heartbeat.lost.is_set()
 
-    def _attempt(self, claim: Claim) -> Attempt:
-        """Train the runs of a job once."""
+    def _attempt(self, claim: Claim) -> Outcome | NewRounds | Exception | None:
+        """Train a job once; return its result, what the problem raised, or None where it was interrupted."""
+        train = self._folds(claim) if claim.kind == "fold" else self._rounds(claim)
+        try:
+            return train()
+        except Exception as error:
+            return error
+        except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
+            self._give_up(claim, lost=False)
+            raise
+
+    def _folds(self, claim: Claim) -> Callable[[], Outcome | None]:
+        """Return what trains the folds of a job."""
         steps = self.study.report_steps
         reports = self._patiently(lambda: self.ledger.reports_before(claim)) if claim.stored else {}
 
@@ -201,10 +213,10 @@ class Worker:
         objective = self.objective
         if not self.study.traits.together:
             objective = objective.on(claim.left, self._keeper(claim))
-        return self._tried(claim, lambda: Attempt(objective(claim.configuration, progress)))
+        return lambda: objective(claim.configuration, progress)
 
-    def _attempt_rounds(self, claim: Claim) -> Attempt:
-        """Train the rounds of a job once."""
+    def _rounds(self, claim: Claim) -> Callable[[], NewRounds | None]:
+        """Return what trains the rounds of a job."""
 
         def on_epoch(recorder: Recorder) -> bool:
             self.on_epoch(recorder)
@@ -213,28 +225,15 @@ class Worker:
 
         train, keeper = Rounds(self.objective.loaded, self.machine), self._keeper(claim)
 
-        def ended() -> Attempt:
+        def new_rounds() -> NewRounds | None:
             trained = train(claim.configuration, claim.left, on_epoch, keeper)
             # Under the lease, for large models take time to write.
-            return Attempt(rounds=NewRounds(self.ledger, claim, trained, self._models))
+            return NewRounds(self.ledger, claim, trained, self._models) if trained else None
 
-        return self._tried(claim, ended)
+        return new_rounds
 
     def _keeper(self, claim: Claim) -> ClaimKeeper:
         return ClaimKeeper(self.ledger, claim, self._checkpoints, self._mended, self._patiently)
-
-    def _tried(self, claim: Claim, train: Callable[[], Attempt]) -> Attempt:
-        try:
-            return train()
-        except Impossible as error:
-            return Attempt(over=failure(error))
-        except TimeLimitError as error:
-            return Attempt(over=str(error))
-        except Exception as error:
-            return Attempt(error=error)
-        except KeyboardInterrupt:  # raised by the problem itself, or by a second Ctrl-C
-            self._give_up(claim, lost=False)
-            raise
 
     def _store_rounds(self, claim: Claim, rounds: NewRounds) -> None:
         with handed_back_on_error(self.ledger, claim):
@@ -295,9 +294,9 @@ class Worker:
             f"{claim.configuration.key}"
         )
 
-    def _fail(self, claim: Claim, reason: str, *, final: bool, raised: Exception | None = None) -> None:
+    def _fail(self, claim: Claim, error: Exception, *, final: bool) -> None:
         """Record a failed attempt; where it is not `final`, the configuration is tried again, here or elsewhere."""
-        trace = None if raised is None else traceback_of(raised)
+        reason, trace = failure(error), None if isinstance(error, OVER) else traceback_of(error)
         state = self._patiently(lambda: self.ledger.fail_attempt(claim, reason, final=final, traceback=trace))
         self.tally.failed += state == State.FAILED
         after = {State.FAILED: "failed", State.PENDING: "to be tried again", None: "lease lost"}[state]
