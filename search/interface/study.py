@@ -71,8 +71,9 @@ def create(study: str | Path, *, storage: str | None = None, **settings: object)
             study.run()
     """
     machine = machine_with(settings)
-    made = opening.create(storage or environment_storage(), [str(study)], machine)
-    return Study(made.database, made.given[0], machine)
+    checked = opening.check(storage or environment_storage(), [str(study)], machine)
+    checked.create()
+    return Study(checked.database, checked.given[0], machine)
 
 
 def open(study: str | Path, *, storage: str | None = None, **settings: object) -> Study:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum, auto
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.states import OPEN, OPEN_JOBS, JobState, State
@@ -248,9 +248,11 @@ class Ledger(Unfinished):
             rows = connection.execute(select(configurations).where(self._configuration(key))).all()
             return read_outcomes(connection, rows)[0] if rows else None
 
-    def count(self, *states: State, limit: int | None = None, but: Collection[str] = ()) -> int:
-        """Count the configurations in some states among the first `limit`, without those whose key is in `but`."""
-        return self._count(columns, columns.state.in_(states), limit, but)
+    def count(self, *states: State) -> int:
+        """Count the configurations in some states."""
+        mine = (columns.study_id == self.study_id, columns.state.in_(states))
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).where(*mine)).scalar_one()
 
     def jobs_left(
         self,
@@ -261,19 +263,15 @@ class Ledger(Unfinished):
         kind: Kind | None = None,
     ) -> int:
         """Count the jobs in some states, rounds and folds; the arguments select as those of `Ledger.claim` do."""
-        which: ColumnElement[bool] = of_job.state.in_(states)
-        if key is not None:
-            which &= of_job.key == key
-        if kind is not None:
-            which &= of_job.kind == kind
-        return self._count(of_job, which, limit, but)
-
-    def _count(self, c: Any, which: ColumnElement[bool], limit: int | None, but: Collection[str]) -> int:
-        statement = select(func.count()).where(c.study_id == self.study_id, which)
-        if but:
-            statement = statement.where(c.key.not_in(but))
+        statement = select(func.count()).where(of_job.study_id == self.study_id, of_job.state.in_(states))
         if limit is not None:
-            statement = statement.where(c.rank < limit)
+            statement = statement.where(of_job.rank < limit)
+        if key is not None:
+            statement = statement.where(of_job.key == key)
+        if but:
+            statement = statement.where(of_job.key.not_in(but))
+        if kind is not None:
+            statement = statement.where(of_job.kind == kind)
         with self.database.read() as connection:
             return connection.execute(statement).scalar_one()
 

@@ -85,27 +85,20 @@ def load(
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """An opened database, and studies that are in it by now."""
-
-    database: Database
-    given: list[StudyArgument]
-    loaded: dict[str, Loaded]
-    """Definitions and problems by the name of the study."""
-    creations: list[Creation]
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """Studies that can be created, and their database, which may not exist yet (`check`)."""
 
     database: Database
     given: list[StudyArgument]
     loaded: dict[str, Loaded]
+    """Definitions and problems by the name of the study."""
     is_new: bool
 
-    def create(self) -> Created:
-        """Create the studies, or complete those that exist (`create_study`), and the database at need."""
+    def create(self) -> list[Creation]:
+        """Create the studies, or complete those that exist (`create_study`), and the database at need.
+
+        It is open afterwards.
+        """
         from pairsearch.search.setup.creation import create_study  # noqa: PLC0415
 
         with _closed_on_error(self.database):
@@ -113,8 +106,7 @@ class Checked:
                 for one in self.loaded.values():
                     check_trainable(one)
                 open_database(self.database, create=True)
-            creations = [create_study(self.database, one) for one in self.loaded.values()]
-        return Created(self.database, self.given, self.loaded, creations)
+            return [create_study(self.database, one) for one in self.loaded.values()]
 
 
 @contextmanager
@@ -144,13 +136,6 @@ def check(
                     check_same(known, given.definition)
         loaded = {given.name: load(found, given, machine, say) for given in studies}
     return Checked(database, studies, loaded, found is None)
-
-
-def create(
-    storage: str, texts: Sequence[str], machine: Machine, say: Callable[[str], None] | None = None
-) -> Created:
-    """Create studies, or complete those that exist, after all of them were checked."""
-    return check(storage, texts, machine, say).create()
 
 
 # The beginnings of PyTorch's device names, by which other names are refused before PyTorch is imported.

@@ -15,7 +15,7 @@ import tiny
 from pairsearch.search.common.machine import LEASE_SECONDS, Machine
 from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.studies import StoredStudy, get_study
-from pairsearch.search.setup.opening import create, open_to_work
+from pairsearch.search.setup.opening import check, open_to_work
 from pairsearch.search.workers import working
 from pairsearch.search.workers.tally import Tally
 
@@ -73,9 +73,10 @@ class Project:
 
     def create(self, *texts: str | Path) -> StoredStudy:
         """Create studies, by default the definition's, and return the last of them."""
-        made = create(self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], Machine())
-        made.database.close()
-        return made.creations[-1].study
+        checked = check(self.url, [str(text) for text in texts or (self.folder / "mine.toml",)], Machine())
+        creations = checked.create()
+        checked.database.close()
+        return creations[-1].study
 
     def search(self, toml: Path | None = None, **options: Any) -> Tally:
         """Create a study and run one worker of it in this process."""

@@ -16,7 +16,7 @@ from pairsearch.search.common import gpus
 from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import Machine
 from pairsearch.search.interface import study as study_module
-from pairsearch.search.setup.opening import create
+from pairsearch.search.setup.opening import check
 from pairsearch.search.workers.searching import search, usual_workers
 
 
@@ -156,11 +156,10 @@ def test_each_worker_sees_its_gpu_and_a_successor_that_of_the_dead(
         SEES, epochs=1, folds=1, grid={"x": [*range(6)]}, metrics={"loss": {}, "order": {}}
     )
     machine = Machine(gpus=("GPU-a", "GPU-b", "GPU-a"), lease=2.0)
-    made = create(on_sqlite.url, [str(toml)], machine)
+    made = check(on_sqlite.url, [str(toml)], machine)
+    [creation] = made.create()
     said: list[str] = []
-    [progress] = search(
-        made.database, [made.creations[0].study], made.given, machine, 3, complain=said.append
-    )
+    [progress] = search(made.database, [creation.study], made.given, machine, 3, complain=said.append)
     made.database.close()
     assert progress.open == 0
     assert [line.rpartition("; ")[2] for line in said] == ["another takes its place"]

@@ -63,11 +63,12 @@ def claims(
 
 def _train(training: Training, sources: Sources) -> Database:
     """Create missing studies, and train missing rounds; return the database."""
-    database = training.check([given.text for given in sources.given.values()]).create().database
-    wanted = wanted_rounds(sources.claims, sources.material(database))
+    checked = training.check([given.text for given in sources.given.values()])
+    checked.create()
+    wanted = wanted_rounds(sources.claims, sources.material(checked.database))
     with training.evaluator() as evaluator:
-        train_missing(database, sources, training.loaded, wanted, evaluator)
-    return database
+        train_missing(checked.database, sources, training.loaded, wanted, evaluator)
+    return checked.database
 
 
 def _sheets(title: str, decided: Sequence[Decided]) -> list[Sheet[Any]]:

@@ -108,8 +108,9 @@ def run_evaluation(
     else:
         for looked_up in look_all_up(find_database(training.storage), given):
             evaluating.paper_configuration(looked_up.definition)
-        made = training.check(given).create()
-        database, known = made.database, made.given
+        checked = training.check(given)
+        checked.create()
+        database, known = checked.database, checked.given
     training.machine = replace(training.machine, models=None if keep is None else keep.absolute)
     cluster, loaded, say = training.cluster, training.loaded, training.say
     rows: list[TableRow] = []

@@ -43,7 +43,7 @@ def create(
     as_json: options.AsJson = False,
 ) -> None:
     say = teller(error=as_json, quiet=quiet)
-    creations = opening.create(storage, study, options.machine(setting, data, data_dir), say).creations
+    creations = opening.check(storage, study, options.machine(setting, data, data_dir), say).create()
     for creation in creations:
         what = "created" if creation.created else "was there"
         restored = f", {creation.restored} trials of Optuna's restored" if creation.restored else ""
@@ -185,7 +185,7 @@ def run_search(
     database = checked.database
     if cluster is not None:
         order = order_for(cluster, database.url, checked.given, checked.loaded, training.theirs, limit)
-    stored = [creation.study for creation in checked.create().creations]
+    stored = [creation.study for creation in checked.create()]
     shown, complain = SearchProgress(training.console), teller(error=True)
     following = followed(targets, database, stored, shown.update, complain)
     with interrupted_by_signals(), following as update, nullcontext() if training.detached else shown:

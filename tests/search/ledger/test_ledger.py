@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED, OPEN, State
+from pairsearch.search.database.states import COVERED, OPEN, OPEN_JOBS, JobState, State
 from pairsearch.search.database.tables import jobs
 from pairsearch.search.ledger.claims import Claim, new_token, worker_name
 from pairsearch.search.ledger.jobs import Ledger
@@ -70,11 +70,11 @@ def test_jobs_of_configurations_that_have_ended_since_are_dropped(
 
 
 def test_a_limit_leaves_the_rest_of_the_grid_alone(ledger: Ledger) -> None:
-    assert ledger.count(State.PENDING, limit=2) == 2
+    assert ledger.jobs_left(JobState.PENDING, limit=2) == 2
     assert ledger.claim("ann", limit=2)
     assert ledger.claim("bob", limit=2)
     assert ledger.claim("ann", limit=2) is None
-    assert (ledger.count(State.PENDING, limit=2), ledger.count(*OPEN, limit=2)) == (0, 2)
+    assert (ledger.jobs_left(JobState.PENDING, limit=2), ledger.jobs_left(*OPEN_JOBS, limit=2)) == (0, 2)
     assert (ledger.count(State.PENDING), ledger.count(*OPEN)) == (6, 8)
 
 
@@ -380,9 +380,9 @@ def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_s
     ledger.fail_attempt(taken(ledger), "too long", final=True)
     assert (ledger.count(State.RUNNING), ledger.count(State.PENDING), ledger.count(*OPEN)) == (2, 4, 6)
     assert (
-        ledger.count(State.RUNNING, limit=1),
-        ledger.count(State.PENDING, limit=5),
-        ledger.count(*OPEN, limit=5),
+        ledger.jobs_left(JobState.RUNNING, limit=1),
+        ledger.jobs_left(JobState.PENDING, limit=5),
+        ledger.jobs_left(*OPEN_JOBS, limit=5),
     ) == (1, 1, 3)
     assert (ledger.count(*COVERED), other.count(*COVERED)) == (1, 0)
     assert (ledger.one_finished(), other.one_finished()) == (claim.configuration, None)

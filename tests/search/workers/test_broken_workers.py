@@ -16,7 +16,7 @@ from pairsearch.models import fused
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.common.machine import ONE_CORE
 from pairsearch.search.database.connection import Database, open_database
-from pairsearch.search.database.states import State
+from pairsearch.search.database.states import JobState, State
 from pairsearch.search.database.tables import jobs
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.outcome import Outcome
@@ -299,7 +299,7 @@ def test_a_claim_may_leave_configurations_out(study: StoredStudy, ledger: Ledger
     assert taken(ledger, but=(keys[0], keys[1])).configuration.key == keys[2]
     assert ledger.claim("ann", key=keys[0], but=(keys[0],)) is None
     assert (
-        ledger.count(State.PENDING, but=keys[:2]),
+        ledger.jobs_left(JobState.PENDING, but=keys[:2]),
         ledger.count(State.PENDING),
         ledger.count(State.RUNNING),
     ) == (5, 7, 1)
