@@ -286,7 +286,8 @@ class Study:
             Their paths, ordered by configuration and round. `pairsearch.read_card` says which is which. A round has
             none if it diverged, if the problem returned no weights, or if its model was too large for the database.
         """
-        return list(write_stored(self._database, self._stored(), ModelFolder(Path(folder))).files)
+        files, _ = write_stored(self._database, self._stored(), ModelFolder(Path(folder)))
+        return files
 
     def configurations(self) -> pa.Table:
         """Read all configurations, in any state, as a table; `.to_pandas()` converts it to a data frame."""

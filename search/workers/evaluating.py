@@ -48,11 +48,6 @@ Watch = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """Takes the name of what is being trained; returns a context manager that gives a function to show its progress."""
 
 
-def unwatched(_: str) -> AbstractContextManager[Callable[[str], None]]:
-    """Show no progress: the default `Watch`."""
-    return nullcontext(lambda _: None)
-
-
 def paper_configuration(definition: Definition) -> Configuration:
     """Return the paper's configuration of a study; raises StudyError where its definition has no `[paper]` table."""
     if definition.paper is None:
@@ -95,7 +90,7 @@ class Evaluator:
 
     machine: Machine
     stopping: threading.Event = field(default_factory=threading.Event)
-    watch: Watch = unwatched
+    watch: Watch = lambda _: nullcontext(lambda _: None)
     say: Callable[[str], None] = lambda _: None
     models: ModelFolder | None = None
     again: bool = False
@@ -162,7 +157,7 @@ class Evaluator:
             trained = len(stored_rounds(database, study, configuration)) - len(before)
             said = [f"{trained} trained in {time.monotonic() - started:.1f} s"]
         if self.models is not None and loaded.problem.gives_weights:
-            said += self._models(self.models, rounds, database, study, configuration, wanted, label)
+            said += self._models(self.models, ledger, rounds, configuration, wanted)
         self.say(f"{label}: {', '.join(said)}")
 
     def _work(self, ledger: Ledger, rounds: Rounds, configuration: Configuration, label: str) -> None:
@@ -186,16 +181,10 @@ class Evaluator:
             raise worker.unkept[0]
 
     def _models(
-        self,
-        folder: ModelFolder,
-        rounds: Rounds,
-        database: Database,
-        study: StoredStudy,
-        configuration: Configuration,
-        wanted: int,
-        label: str,
+        self, folder: ModelFolder, ledger: Ledger, rounds: Rounds, configuration: Configuration, wanted: int
     ) -> list[str]:
         """Write the models that the folder lacks, and say so."""
+        database, study, label = ledger.database, ledger.study, _label(ledger.study, configuration, wanted)
         absent = rounds_without_model(database, study, configuration, wanted, folder)
         known = stored_models(database, study, configuration, absent)
         for number, content in known.items():
@@ -322,12 +311,34 @@ def ask(
     rounds: int | None,
     leave: Callable[[str], None] | None = None,
 ) -> float:
-    """Insert jobs for the missing rounds of configurations; arguments and result are those of `ask_for_rounds`."""
-    return sum(
-        ask_for_rounds(database, choice.study, configuration, _wanted(choice.study, rounds), leave)
-        for choice in chosen
-        for configuration in choice.configurations
-    )
+    """Insert jobs for the missing rounds of configurations.
+
+    Args:
+        leave: called with a line about them if they are left to workers that run elsewhere; None for those to come.
+
+    Returns:
+        How many seconds of training they are by the times of the configurations' folds; infinity if one is not known.
+    """
+    seconds = 0.0
+    for choice in chosen:
+        study, wanted = choice.study, _wanted(choice.study, rounds)
+        ledger = Ledger(database, study)
+        for configuration in choice.configurations:
+            ledger.insert_rounds(configuration, wanted)
+            left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
+            if leave is not None:
+                said = f"{left} of them are left to workers" if left else "all stored before"
+                leave(f"{_label(study, configuration, wanted)}: {said}")
+            elif left:
+                ledger.go_on()
+            if not left:
+                continue
+            outcome = ledger.outcome(configuration.key)
+            if outcome is None or not (epochs := sum(fold.epochs for fold in outcome.folds)):
+                seconds = math.inf
+            else:
+                seconds += left * study.definition.evaluation_epochs * outcome.seconds / epochs
+    return seconds
 
 
 def complete(
@@ -354,37 +365,6 @@ def complete(
                     found = read_evaluation(database, study, configuration)
                     rows.append(TableRow(choice.by, study, found, dict(configuration.params)))
     return rows
-
-
-def ask_for_rounds(
-    database: Database,
-    study: StoredStudy,
-    configuration: Configuration,
-    wanted: int,
-    leave: Callable[[str], None] | None = None,
-) -> float:
-    """Insert jobs for the missing rounds of a configuration.
-
-    Args:
-        leave: called with a line about them if they are left to workers that run elsewhere; None for those to come.
-
-    Returns:
-        How many seconds of training they are by the time of the configuration's folds; infinity if that is not known.
-    """
-    ledger = Ledger(database, study)
-    ledger.insert_rounds(configuration, wanted)
-    left = len(set(range(wanted)) - stored_rounds(database, study, configuration).keys())
-    if leave is not None:
-        said = f"{left} of them are left to workers" if left else "all stored before"
-        leave(f"{_label(study, configuration, wanted)}: {said}")
-    elif left:
-        ledger.go_on()
-    if not left:
-        return 0.0
-    outcome = ledger.outcome(configuration.key)
-    if outcome is None or not (epochs := sum(fold.epochs for fold in outcome.folds)):
-        return math.inf
-    return left * study.definition.evaluation_epochs * outcome.seconds / epochs
 
 
 def _wanted(study: StoredStudy, rounds: int | None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +76,12 @@ def _with_models(study: StoredStudy, *columns: Any, every: bool = False) -> Sele
     return select(*columns).join(models, models.c.run_id == runs.c.id, isouter=every).where(*mine)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Models of a study that were written as files.
+def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) -> tuple[list[Path], int]:
+    """Write the models of a study's rounds that the database has; raises what `ModelFolder.write` raises.
 
-    Args:
-        files: their paths, ordered by configuration and round.
-        without: how many rounds have no model in the database.
+    Returns:
+        Their paths, ordered by configuration and round; and how many rounds have no model in the database.
     """
-
-    files: Sequence[Path]
-    without: int
-
-
-def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) -> Written:
-    """Write the models of a study's rounds that the database has; raises what `ModelFolder.write` raises."""
     of = runs.c
     found = _with_models(study, of.key, of.run, models.c.run_id, every=True).order_by(of.key, of.run)
     with database.read() as connection:
@@ -105,7 +95,7 @@ def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) ->
                     select(models.c.content).where(models.c.run_id == row.run_id)
                 ).scalar_one()
             files.append(folder.write(study, row.key, row.run, bytes(content)))
-    return Written(files, len(rows) - len(files))
+    return files, len(rows) - len(files)
 
 
 def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str, bytes]:

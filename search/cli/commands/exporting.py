@@ -134,12 +134,12 @@ def models(
     if as_json:
         print_json(
             [
-                {"study": name, "files": [str(file) for file in one.files], "without": one.without}
-                for name, one in written.items()
+                {"study": name, "files": [str(file) for file in files], "without": without}
+                for name, (files, without) in written.items()
             ]
         )
         return
     say = teller(quiet=quiet)
-    for name, one in written.items():
-        without = f"; {one.without} rounds have none in the database" if one.without else ""
-        say(f"{name}: {len(one.files)} models in {out}{without}")
+    for name, (files, without) in written.items():
+        rest = f"; {without} rounds have none in the database" if without else ""
+        say(f"{name}: {len(files)} models in {out}{rest}")

@@ -27,7 +27,6 @@ from pairsearch.search.workers.evaluating import (
     Chosen,
     Evaluator,
     ask,
-    ask_for_rounds,
     choose,
     complete,
     evaluate,
@@ -124,11 +123,12 @@ def test_the_time_that_rounds_take_is_told_by_the_folds(
     ledger = Ledger(database, study)
     claim = ledger.claim("ann")
     assert claim is not None
-    assert ask_for_rounds(database, study, claim.configuration, 0) == 0.0
-    assert ask_for_rounds(database, study, claim.configuration, 2) == math.inf
+    chosen = [Chosen("search", study, [claim.configuration])]
+    assert ask(database, [], 2) == 0.0
+    assert ask(database, chosen, 2) == math.inf
     # Two folds of two epochs each.
     tiny.finish(ledger, claim, replace(tiny.outcome(claim.configuration), seconds=10.0))
-    assert ask_for_rounds(database, study, claim.configuration, 3) == 3 * 6 * 10.0 / 4
+    assert ask(database, chosen, 3) == 3 * 6 * 10.0 / 4
     assert tiny.rows(database, "jobs", "first, count", "where kind = 'round' order by first") == [
         (0, 2),
         (2, 1),

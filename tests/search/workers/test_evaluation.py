@@ -32,7 +32,7 @@ from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.evaluating import (
     Chosen,
     Evaluator,
-    ask_for_rounds,
+    ask,
     configurations_to_evaluate,
     evaluate,
 )
@@ -90,7 +90,7 @@ def train(
 def evaluated(
     evaluator: Evaluator, database: Database, study: StoredStudy, loaded: Loaded, wanted: int
 ) -> None:
-    ask_for_rounds(database, study, SOME, wanted)
+    ask(database, [Chosen("search", study, [SOME])], wanted)
     evaluator.rounds(database, study, loaded, SOME, wanted)
 
 
