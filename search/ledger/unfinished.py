@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -45,14 +44,6 @@ WENT_BACK = "its worker ended or lost its lease: the configuration went back"
 LOST = f"lost with its worker {MAX_LAPSES} times: does it need more memory than the workers have?"
 
 
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """A claim that was reaped after its lease ran out."""
-
-    key: str
-    worker: str
-
-
 class Unfinished(Leases):
     """The attempts at one study's jobs; the arguments are those of `Leases`."""
 
@@ -68,8 +59,12 @@ class Unfinished(Leases):
             up_since() + min(RETURN_SECONDS, self.lease_seconds) < now(),
         )
 
-    def reap(self) -> list[Lapsed]:
-        """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times."""
+    def reap(self) -> list[tuple[str, str]]:
+        """Make jobs pending again whose lease ran out; a job fails when this happens `MAX_LAPSES` times.
+
+        Returns:
+            The key of the configuration and the worker of each such job.
+        """
         # Reading first takes no write lock, and nearly always there is nothing to reap.
         if not self.expired():
             return []
@@ -89,7 +84,7 @@ class Unfinished(Leases):
                 failed = row.state == JobState.FAILED
                 why, lapses = LOST if failed else WENT_BACK, columns.lapses + 1
                 self._closing.give_up(connection, row.key, why, failed=failed, lapses=lapses)
-        return [Lapsed(row.key, row.worker) for row in reaped]
+        return [(row.key, row.worker) for row in reaped]
 
     def hand_back(self, claim: Claim) -> bool:
         """Make the job pending again without counting an attempt; return False if the claim was lost."""

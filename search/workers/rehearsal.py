@@ -165,11 +165,6 @@ class Rehearsal:
         )
         return None if held.kept is None else base64.b64encode(pack(asdict(held.kept))).decode()
 
-    def checks(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Yield the checks of `promises` and `costs`, for workers that share the work, each on its own core."""
-        yield from self.promises(elsewhere)
-        yield from self.costs(elsewhere, workers)
-
     def promises(self, elsewhere: Measured) -> Iterator[Check]:
         """Compare the figures of a new process with those of this one, and check the problem's contract."""
         first = self.points[elsewhere.first]
@@ -204,7 +199,7 @@ class Rehearsal:
         return Check("epochs", True, f"a {kind}, trained to its end, has no more than {runs[0].epochs}")
 
     def costs(self, elsewhere: Measured, workers: int) -> Iterator[Check]:
-        """Estimate time, memory and storage of the whole study."""
+        """Estimate time, memory and storage of the whole study, for workers that each have a core."""
         count, points = len(self.definition.grid), len(self.points)
         # What is impossible takes no time worth mentioning.
         seconds = [*elsewhere.seconds, *(0.0 for _ in elsewhere.impossible)]
@@ -318,4 +313,5 @@ def rehearse(
         if elsewhere.impossible:
             found += f"; {len(elsewhere.impossible)} are impossible, for example {elsewhere.impossible[0]}"
         yield Check("training", True, found)
-        yield from rehearsed.checks(elsewhere, workers or usual_workers(machine))
+        yield from rehearsed.promises(elsewhere)
+        yield from rehearsed.costs(elsewhere, workers or usual_workers(machine))

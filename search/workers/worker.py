@@ -144,8 +144,8 @@ class Worker:
 
     def _reap(self) -> int:
         lapsed = self.ledger.reap()
-        for lapse in lapsed:
-            self.say(f"{self.study.name}: lease of {lapse.worker} ran out, back to the grid: {lapse.key}")
+        for key, worker in lapsed:
+            self.say(f"{self.study.name}: lease of {worker} ran out, back to the grid: {key}")
         return len(lapsed)
 
     def _work(self, claim: Claim) -> bool:

@@ -12,7 +12,7 @@ from pairsearch.search.database.connection import Database, open_database
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import StoredStudy
-from pairsearch.search.ledger.unfinished import RETURN_SECONDS, Lapsed
+from pairsearch.search.ledger.unfinished import RETURN_SECONDS
 from pairsearch.search.setup.creation import create_study
 
 
@@ -32,7 +32,7 @@ def test_a_live_lease_is_left_alone(ledger: Ledger) -> None:
 
 def test_a_lease_that_ran_out_frees_its_configuration(database: Database, ledger: Ledger) -> None:
     claim = lapsed(database, ledger)
-    assert ledger.reap() == [Lapsed(claim.configuration.key, "ann")]
+    assert ledger.reap() == [(claim.configuration.key, "ann")]
     assert ledger.reap() == []
     again = ledger.claim("bob", key=claim.configuration.key)
     assert again is not None
@@ -105,7 +105,7 @@ def test_a_configuration_that_takes_every_worker_with_it_fails_in_the_end(
             ("pending", lapses)
         ]
     lapsed(database, ledger)
-    assert [lapse.worker for lapse in ledger.reap()] == ["ann"]
+    assert [worker for _, worker in ledger.reap()] == ["ann"]
     [(state, reason)] = tiny.rows(database, "configurations", "state, reason", "where rank = 0")
     assert state == "failed"
     assert "lost with its worker 10 times" in reason
@@ -146,7 +146,7 @@ def test_workers_have_a_while_to_return_after_the_database_was_away(
 def test_what_lapsed_is_told_by_its_key(database: Database, ledger: Ledger) -> None:
     keys = [claim.configuration.key for _ in range(8) if (claim := ledger.claim("ann"))]
     tiny.let_leases_run_out(database)
-    assert [one.key for one in ledger.reap()] == sorted(keys) != keys
+    assert [key for key, _ in ledger.reap()] == sorted(keys) != keys
 
 
 def test_jobs_that_another_transaction_holds_are_passed_over(

@@ -36,7 +36,8 @@ def rehearsed() -> Rehearsal:
 
 
 def text(rehearsed: Rehearsal, elsewhere: Measured, name: str, workers: int = 2) -> tuple[bool | None, str]:
-    (found,) = [finding for finding in rehearsed.checks(elsewhere, workers) if finding.name == name]
+    checks = [*rehearsed.promises(elsewhere), *rehearsed.costs(elsewhere, workers)]
+    (found,) = [finding for finding in checks if finding.name == name]
     return found.good, found.finding
 
 
