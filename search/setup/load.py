@@ -39,10 +39,9 @@ def load(storage: str, source: Any, names: Sequence[str] = (), told: Told = NOTH
     """Load a source into a database, which is created if it does not exist.
 
     Args:
-        storage: the database URL.
         source: a folder of tables that `export` wrote, the name of one that comes with the package, a `.csv` or
             `.parquet` file, the URL of a database of Optuna's, or columns by name.
-        names: the studies to load; all of the source if there are none.
+        names: the studies to load; all if there are none.
         told: what a source of another program does not say.
     """
     given = _read(source, names, told)
@@ -84,9 +83,6 @@ def load_into(database: Database, given: Sequence[Incoming]) -> list[LoadedStudy
     with database.creation_lock():
         shown = make_tables(database)
         known = [find_study(database, one.name) for one in given]
-        with database.read() as connection:
-            for one, study in zip(given, known, strict=True):
-                plan(connection, one, study)
         for one in given:
             database.check_storable(one.definition.model_dump_json())
         with database.write() as connection:
