@@ -103,9 +103,6 @@ class Leases:
     """The claims of one study's jobs. Each method is one transaction, safe to call from any thread or process.
 
     Every method raises what `search.database.connection.Database.write` raises.
-
-    Args:
-        lease_seconds: how long a claim lasts without renewal.
     """
 
     def __init__(
@@ -162,12 +159,10 @@ class Leases:
 
         Args:
             limit: claim only folds of the first `limit` configurations of the study.
-            key: claim only jobs of this configuration.
             token: the token of the claim; None for a new one. If the token already holds a job, use `held` instead.
             but: keys of configurations not to claim.
             runs: take up to so many folds of a configuration at once, where each is a job of its own; they are one job
                 from then on.
-            kind: claim only jobs of this kind.
             begun: claim only rounds, and folds of configurations of which another fold was claimed before.
 
         Returns:

@@ -41,8 +41,6 @@ class Closing:
 
         Args:
             row: the configuration's row, locked.
-            ended: the outcome of the job.
-            origin: the id of its provenance.
 
         Returns:
             None if it is closed, else the states of the jobs that it waits for.

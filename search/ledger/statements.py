@@ -86,12 +86,7 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
 
 @cache
 def taking(given: frozenset[str], begun: bool) -> ReturningUpdate[Any]:
-    """Return the statement that claims the first pending job.
-
-    Args:
-        given: names of the conditions whose values the statement gets (`_CONDITIONS`).
-        begun: see `Leases.claim`.
-    """
+    """Return the statement that claims the first pending job, and gets the values of conditions (`_CONDITIONS`)."""
     stopped = select(studies.c.stopped_at).where(studies.c.id == STUDY).scalar_subquery()
     conditions = (_CONDITIONS[name] for name in sorted(given))
     pending = select(of_job.id).where(

@@ -13,12 +13,7 @@ from pairsearch.studies.configuration import Configuration
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A configuration that is shown.
-
-    Args:
-        row_id: the id of its row.
-        trial_id: the id of its trial, None if it has none.
-    """
+    """A configuration that is shown, by the ids of its row and of its trial, if it has one."""
 
     row_id: int
     configuration: Configuration

@@ -90,11 +90,7 @@ def write_study(
     *,
     shown: bool,
 ) -> StoredStudy:
-    """Write the row of a study, with further values of its parameters where it is known.
-
-    Args:
-        shown: whether Optuna's tables are those that we know.
-    """
+    """Write the row of a study, with further values of its parameters where it is known, and `shown` to Optuna."""
     every = merge_choices({} if known is None else known.choices, choices)
     study = put_study(connection, known, definition, traits, every)
     if known is not None and shown:

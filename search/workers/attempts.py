@@ -39,7 +39,6 @@ class ClaimKeeper:
     one that is not whole, whenever a worker is killed.
 
     Args:
-        files: where large ones go.
         once: makes a call.
         patiently: makes a call, and repeats it while the database is away.
     """

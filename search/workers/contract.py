@@ -31,11 +31,7 @@ COST = (
 
 
 def same_bits(objective: CrossValidation, point: Configuration, elsewhere: str) -> Check:
-    """Check that a point gives the same figures each time and in each process.
-
-    Args:
-        elsewhere: `digest` of the point's outcome in a new process.
-    """
+    """Check that a point gives the same figures each time and in each process, by the `digest` of a new one."""
     here, again = _outcome(objective, point), _outcome(objective, point)
     alone = _outcome(objective.on([0]), point)
     differing = []

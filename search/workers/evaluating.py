@@ -251,10 +251,8 @@ def choose(
     """Choose configurations of studies, and load their problems; nothing is written.
 
     Args:
-        given: the STUDY arguments.
         loaded: definitions and problems by the name of the study that are loaded already; the others are added.
         by: who chooses, one after the other: the search its best, or the paper its own.
-        top: how many of the best the search chooses of each study.
         limit: the search chooses among the first `limit` configurations of each study's order.
         say: called with each note of a problem.
 

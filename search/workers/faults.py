@@ -80,9 +80,6 @@ class Faults:
     def trains_another(self, reason: str) -> bool:
         """Whether a finished configuration, the control, trains here for an epoch; False if none is finished yet.
 
-        Args:
-            reason: of the failure that asks for it, for the message.
-
         Raises:
             WorkError: it raises an exception here: this worker is broken. Its failures are not counted.
         """

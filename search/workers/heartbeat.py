@@ -20,11 +20,8 @@ class Heartbeat:
 
     The thread lives during a `with` block: starting one for each claim takes longer than a short run.
 
-    Args:
-        stopping: is set when the study's workers are told to stop.
-
     Attributes:
-        lost: set once the claim was lost.
+        lost: set once the claim was lost; `stopping` is, when the study's workers are told to stop.
     """
 
     def __init__(self, ledger: Ledger, stopping: threading.Event) -> None:

@@ -133,9 +133,6 @@ class NewRounds:
     Attributes:
         refused: why models cannot be kept.
         too_large: which models are not kept because the worker has no folder.
-
-    Args:
-        files: in that folder.
     """
 
     def __init__(

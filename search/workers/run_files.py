@@ -26,11 +26,7 @@ CHECKPOINT = re.compile(r"([0-9a-f]{32})-[0-9]+-[0-9a-f]{16}\.checkpoint")
 
 
 def file_name(study: StoredStudy, key: str, index: int) -> str:
-    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only.
-
-    Args:
-        key: of the round's configuration.
-    """
+    """Return a unique file name for the model of a round, of letters, digits and `-_=.+` only."""
     key = key.replace(" ", "-")
     if not re.fullmatch(r"[\w=.+-]+", key, re.ASCII) or len(key) > LONGEST_NAME:
         key = hashlib.sha256(key.encode()).hexdigest()[:32]

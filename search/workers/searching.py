@@ -35,7 +35,6 @@ def search(
     On KeyboardInterrupt the workers hand their configurations back, and their leases and trials are closed.
 
     Args:
-        given: the STUDY arguments, for the workers.
         workers: how many; None for `usual_workers`.
         limit: work on the first `limit` configurations of each study only.
         on_progress: called twice a second with the progress of each study, and with whether this is the last call.
@@ -99,7 +98,6 @@ def conclude(
     """Tell why configurations failed and workers ended, and return the final progress of each study.
 
     Args:
-        complaints: lines about workers that ended.
         stopped: whether the workers were told to stop, also if others have begun again since.
 
     Raises:
@@ -139,11 +137,7 @@ def pool_of(
     zygote: Zygote | None,
     limit: int | None,
 ) -> Pool:
-    """Return workers of studies in a database, forked where that can be; they start with its `with` block.
-
-    Args:
-        limit: see `worker_words`.
-    """
+    """Return workers of studies in a database, forked where that can be; they start with its `with` block."""
     # Forked workers must not use a connection of this process.
     database.close()
     if zygote is not None and not zygote.ready(machine.device):
