@@ -186,7 +186,7 @@ class Evaluator:
         """Write the models that the folder lacks, and say so."""
         database, study, label = ledger.database, ledger.study, _label(ledger.study, configuration, wanted)
         absent = rounds_without_model(database, study, configuration, wanted, folder)
-        known = stored_models(database, study, configuration, absent)
+        known = stored_models(database, study, configuration.key, absent)
         for number, content in known.items():
             folder.write(study, configuration.key, number, content)
         said = [f"models in {folder.path}"] if known else []

@@ -60,12 +60,11 @@ class ModelFolder:
 
 
 def stored_models(
-    database: Database, study: StoredStudy, configuration: Configuration, rounds: Collection[int]
+    database: Database, study: StoredStudy, key: str, rounds: Collection[int]
 ) -> dict[int, bytes]:
-    """Read the models of rounds that the database has, by the number of the round."""
-    wanted = _with_models(study, runs.c.run, models.c.content).where(
-        runs.c.key == configuration.key, runs.c.run.in_(rounds)
-    )
+    """Read the models of rounds of a configuration that the database has, by the number of the round."""
+    mine = (runs.c.key == key, runs.c.run.in_(rounds))
+    wanted = _with_models(study, runs.c.run, models.c.content).where(*mine)
     with database.read() as connection:
         return {row.run: bytes(row.content) for row in connection.execute(wanted)}
 
@@ -90,11 +89,8 @@ def write_stored(database: Database, study: StoredStudy, folder: ModelFolder) ->
     for row in rows:
         if row.run_id is not None:
             # One at a time: all of them may not fit into memory.
-            with database.read() as connection:
-                content = connection.execute(
-                    select(models.c.content).where(models.c.run_id == row.run_id)
-                ).scalar_one()
-            files.append(folder.write(study, row.key, row.run, bytes(content)))
+            content = stored_models(database, study, row.key, [row.run])[row.run]
+            files.append(folder.write(study, row.key, row.run, content))
     return files, len(rows) - len(files)
 
 
@@ -116,20 +112,17 @@ def best_model(database: Database, study: StoredStudy, number: int) -> tuple[str
         key = connection.execute(best).scalar()
         known = connection.execute(with_model.where(of.key == key).add_columns(of.run).order_by(of.run)).all()
         numbers = [row.run for row in known]
-        content = connection.execute(
-            _with_models(study, models.c.content).where(of.key == key, of.run == number)
-        ).scalar()
     if key is None:
         raise StudyError(
             f"study {study.name} has no model of a configuration that its search has finished: `pairsearch evaluate "
             f"{study.name}` trains some; those above {study.definition.evaluation.model_megabytes:g} MB are files"
         )
-    if content is None:
+    if number not in numbers:
         raise StudyError(
             f"study {study.name}: round {number} of {key} has no model in the database: expected one of "
             f"{', '.join(map(str, numbers))}"
         )
-    return file_name(study, key, number), bytes(content)
+    return file_name(study, key, number), stored_models(database, study, key, [number])[number]
 
 
 def stored_rounds(

@@ -285,7 +285,7 @@ def test_a_round_is_stored_with_its_curves_its_model_and_where_it_comes_from(
         # Two rounds trained together share their time.
         assert 0 < found.seconds == rounds[0].seconds < 60
     assert read_evaluation(database, study, SOME).seconds == pytest.approx(2 * rounds[0].seconds)
-    assert stored_models(database, study, SOME, [0, 1]) == {
+    assert stored_models(database, study, SOME.key, [0, 1]) == {
         one.index: model_content(study, SOME, one) for one in trained
     }
 

@@ -388,8 +388,8 @@ def test_models_in_the_database_are_found_by_study_configuration_and_round(
     train(database, other, own, elsewhere, first)
     names = [kept.file(study, one, index).name for one in (first, second, third) for index in range(2)]
     contents = {file.name: file.read_bytes() for file in kept.path.iterdir()}
-    assert stored_models(database, study, first, [1]) == {1: contents[names[1]]}
-    assert stored_models(database, study, first, [0, 1]) == {0: contents[names[0]], 1: contents[names[1]]}
+    assert stored_models(database, study, first.key, [1]) == {1: contents[names[1]]}
+    assert stored_models(database, study, first.key, [0, 1]) == {0: contents[names[0]], 1: contents[names[1]]}
     files, without = write_stored(database, study, ModelFolder(tmp_path / "written"))
     assert ([file.name for file in files], without) == (sorted(names), 0)
     assert {file.name: file.read_bytes() for file in files} == contents
