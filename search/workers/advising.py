@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -101,20 +101,13 @@ class Racer:
         self._race = racing.Race(study.definition.folds, overlap=study.traits.overlap)
         self._known: set[str] = set()
 
-    def should_stop(self, values: Sequence[float]) -> bool:
-        """Whether a configuration is stopped after its first folds.
-
-        Args:
-            values: the study's metric in these folds, in their order.
-
-        Raises:
-            DatabaseAwayError: see `Database.read`.
-        """
-        if len(values) not in racing.looks(self._study.definition.folds):
+    def should_prune(self, _: Configuration, reports: Mapping[int, float]) -> bool:
+        """Whether a configuration is stopped after its first folds, by the study's metric in each of them."""
+        if len(reports) not in racing.looks(self._study.definition.folds):
             return False
         with self._database.read() as connection:
             for key, values_K in finished_folds(connection, self._study, self._known).items():
                 self._known.add(key)
                 if np.isfinite(values_K).all():
                     self._race.add(self._sign * values_K)
-        return self._race.stops(self._sign * np.array(values))
+        return self._race.stops(self._sign * np.array([*reports.values()]))

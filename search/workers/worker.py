@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
@@ -76,8 +76,9 @@ class Worker:
         definition = study.definition
         sampled, pruned = definition.sampler != "grid", definition.pruner not in ("none", "race")
         adviser = Adviser(ledger.database, study) if sampled or pruned else None
-        self.pruner = adviser if pruned else None
-        self.racer = Racer(ledger.database, study) if definition.pruner == "race" else None
+        self.pruner: Adviser | Racer | None = adviser if pruned else None
+        if definition.pruner == "race":
+            self.pruner = Racer(ledger.database, study)
         self.objective = objective
         self.machine = machine
         self.stopping = stopping
@@ -204,7 +205,7 @@ class Worker:
                     return State.PENDING
                 if step.number in steps and step.value is not None:
                     reports[step.number] = step.value
-                    if self._prunes(claim, reports):
+                    if self.pruner is not None and self.pruner.should_prune(claim.configuration, reports):
                         return State.PRUNED
             except (DatabaseAwayError, DiskFullError) as error:
                 log.warning("report of step %d put off: %s", step.number, error)
@@ -265,11 +266,6 @@ class Worker:
         if step.number in self.study.report_steps and step.value is not None:
             self.ledger.report(claim, step.number, step.value)
         return True
-
-    def _prunes(self, claim: Claim, reports: Mapping[int, float]) -> bool:
-        if self.pruner is not None:
-            return self.pruner.should_prune(claim.configuration, reports)
-        return self.racer is not None and self.racer.should_stop(list(reports.values()))
 
     def _store(self, claim: Claim, outcome: Outcome) -> None:
         goes_on = not self.stopping.is_set() and claim.configuration.key not in self._faults.failures

@@ -91,13 +91,14 @@ def test_a_worker_races_against_the_finished_configurations_of_all(
     grid = {"x": list(range(12))}
     study = create_study(database, tiny.anything(grid=grid, **changes)).study
     ledger, race, racer = Ledger(database, study), racing.Race(folds), Racer(database, study)
-    decided = []
+    decided, points = [], study.definition.grid.configurations()
     for number in range(12):
         values = 1.0 + 0.1 * random.standard_normal(folds)
         asked = 1.0 + 0.08 * (number % 4) + 0.1 * random.standard_normal(folds)
         for count in range(1, folds + 1):
             decided.append(race.stops(asked[:count]))
-            assert racer.should_stop((sign * asked[:count]).tolist()) == decided[-1]
+            reports = dict(enumerate((sign * asked[:count]).tolist(), start=1))
+            assert racer.should_prune(points[number], reports) == decided[-1]
         claim = ledger.claim("ann")
         assert claim is not None
         column = (sign * values)[:, None]
