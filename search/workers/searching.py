@@ -51,39 +51,40 @@ def search(
     def look() -> list[Progress]:
         return [read_progress(database, study, limit) for study in studies]
 
-    def stopped() -> bool:
-        return any(Ledger(database, study).stopped() for study in studies)
-
     for study in studies:
         Ledger(database, study).go_on()
     count = workers or usual_workers(machine)
     latest, was_stopped = look(), False
-    if any(progress.open for progress in latest):
-        say_if_too_many(studies, count, complain)
-        try:
-            with pool_of(database, given, machine, count, zygote, limit) as pool:
+    if not any(progress.open for progress in latest):
+        return conclude(database, studies, latest)
+    say_if_too_many(studies, count, complain)
+    try:
+        with pool_of(database, given, machine, count, zygote, limit) as pool:
+            on_progress(latest, False)
+            watch = Watch(database, studies, pool, count, complain)
+            running = True
+            while running:
+                pool.wait(POLL_SECONDS)
+                running = pool.alive() > 0
+                try:
+                    latest = look()
+                    # Another `run` may begin before the workers of this one have ended.
+                    was_stopped = was_stopped or _stopped(database, studies)
+                    running |= watch.replace(latest)
+                except DatabaseAwayError:
+                    continue  # the workers retry as well, and give up after their patience
                 on_progress(latest, False)
-                watch = Watch(database, studies, pool, count, complain)
-                running = True
-                while running:
-                    pool.wait(POLL_SECONDS)
-                    running = pool.alive() > 0
-                    try:
-                        latest = look()
-                        # Another `run` may begin before the workers of this one have ended.
-                        was_stopped = was_stopped or stopped()
-                        running |= watch.replace(latest)
-                    except DatabaseAwayError:
-                        continue  # the workers retry as well, and give up after their patience
-                    on_progress(latest, False)
-                    watch.pass_on()
-                latest = look()
-                on_progress(latest, True)
-                complaints = pool.complaints()
-        finally:
-            reconcile(database, studies)
-        return conclude(database, studies, look(), complaints, complain, stopped=was_stopped)
-    return conclude(database, studies, latest)
+                watch.pass_on()
+            latest = look()
+            on_progress(latest, True)
+            complaints = pool.complaints()
+    finally:
+        reconcile(database, studies)
+    return conclude(database, studies, look(), complaints, complain, stopped=was_stopped)
+
+
+def _stopped(database: Database, studies: Sequence[StoredStudy]) -> bool:
+    return any(Ledger(database, study).stopped() for study in studies)
 
 
 def conclude(
@@ -111,14 +112,8 @@ def conclude(
                 complain(line)
     for complaint in complaints:
         complain(complaint)
-    stopped = stopped or any(Ledger(database, study).stopped() for study in studies)
-    _check_ended(latest, stopped)
-    return latest
-
-
-def _check_ended(latest: Sequence[Progress], stopped: bool) -> None:
     left = [f"{progress.study} {progress.open}" for progress in latest if progress.open]
-    if left and stopped:
+    if left and (stopped or _stopped(database, studies)):
         raise WorkError(f"stopped by `pairsearch stop` ({', '.join(left)} left): run it again to go on")
     if left:
         raise WorkError(f"workers ended with configurations left ({', '.join(left)}): run it again to go on")
@@ -127,6 +122,7 @@ def _check_ended(latest: Sequence[Progress], stopped: bool) -> None:
         study_name, key, reason = failed[0]
         many = f"{len(failed)} configuration{'' if len(failed) == 1 else 's'}"
         raise WorkError(f"{many} failed, for example {key} of study {study_name}: {reason}")
+    return latest
 
 
 def pool_of(
