@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pairsearch.search.database.bulk import insert_many, insert_numbered
+from pairsearch.search.database.bulk import insert_many
 from pairsearch.search.database.column_types import WrongValueError
 from pairsearch.search.database.states import COVERED, State
 from pairsearch.search.database.tables import configurations, curves, models, provenances, runs
@@ -155,7 +155,7 @@ def write_runs(
         }
         for run in results
     ]
-    ids = insert_numbered(connection, runs, rows, runs.c.run, runs.c.finished_at)
+    ids = insert_many(connection, runs, rows, runs.c.run, runs.c.finished_at)
     points = [
         {"run_id": ids[run.index], "figure": name, "points": json.dumps([finite(point) for point in curve])}
         for run in results
