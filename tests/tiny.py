@@ -19,6 +19,7 @@ from pairsearch.search.database.states import State
 from pairsearch.search.ledger.claims import Claim
 from pairsearch.search.ledger.jobs import Finish, Ledger
 from pairsearch.search.ledger.outcome import Outcome, RunResult, mean_of
+from pairsearch.search.results.progress import read_progress
 from pairsearch.search.workers.objective import Progress, Step
 from pairsearch.studies import loading
 from pairsearch.studies.configuration import Configuration
@@ -261,6 +262,11 @@ def execute(database: Database, *statements: str) -> None:
 def states(database: Database) -> Counter[str]:
     """How many configurations are in each state."""
     return Counter(state for (state,) in rows(database, "configurations", "state"))
+
+
+def count(ledger: Ledger, *states: State) -> int:
+    """How many configurations of a study are in some states."""
+    return read_progress(ledger.database, ledger.study).count(*states)
 
 
 def let_leases_run_out(database: Database) -> None:

@@ -248,12 +248,6 @@ class Ledger(Unfinished):
             rows = connection.execute(select(configurations).where(self._configuration(key))).all()
             return read_outcomes(connection, rows)[0] if rows else None
 
-    def count(self, *states: State) -> int:
-        """Count the configurations in some states."""
-        mine = (columns.study_id == self.study_id, columns.state.in_(states))
-        with self.database.read() as connection:
-            return connection.execute(select(func.count()).where(*mine)).scalar_one()
-
     def jobs_left(
         self,
         *states: JobState,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from pairsearch.search.database.connection import Database
-from pairsearch.search.database.states import COVERED
 from pairsearch.search.ledger.jobs import Ledger
 from pairsearch.search.ledger.studies import (
     StoredStudy,
@@ -22,6 +21,7 @@ from pairsearch.search.ledger.studies import (
 from pairsearch.search.mirror.projecting import extend_choices, make_study
 from pairsearch.search.mirror.tables import make_tables
 from pairsearch.search.mirror.trials import complete
+from pairsearch.search.results.progress import read_progress
 from pairsearch.studies.configuration import Value
 from pairsearch.studies.definition import Definition
 from pairsearch.studies.loading import Loaded, check_trainable
@@ -60,7 +60,7 @@ def create_study(database: Database, loaded: Loaded) -> Creation:
 
 def _check_same(database: Database, known: StoredStudy, loaded: Loaded) -> None:
     traits = loaded.traits
-    if known.traits.files != traits.files and not Ledger(database, known).count(*COVERED):
+    if known.traits.files != traits.files and not read_progress(database, known).covered:
         known = dataclasses.replace(known, traits=dataclasses.replace(known.traits, files=traits.files))
     check_same(known, loaded.definition, traits)
 

@@ -75,7 +75,7 @@ def test_a_limit_leaves_the_rest_of_the_grid_alone(ledger: Ledger) -> None:
     assert ledger.claim("bob", limit=2)
     assert ledger.claim("ann", limit=2) is None
     assert (ledger.jobs_left(JobState.PENDING, limit=2), ledger.jobs_left(*OPEN_JOBS, limit=2)) == (0, 2)
-    assert (ledger.count(State.PENDING), ledger.count(*OPEN)) == (6, 8)
+    assert (tiny.count(ledger, State.PENDING), tiny.count(ledger, *OPEN)) == (6, 8)
 
 
 def test_a_configuration_can_be_asked_for_by_its_key(study: StoredStudy, ledger: Ledger) -> None:
@@ -133,7 +133,7 @@ def test_a_finished_configuration_is_never_claimed_again(ledger: Ledger) -> None
         claim = taken(ledger)
         assert tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     assert ledger.claim("ann") is None
-    assert ledger.count(*OPEN) == 0
+    assert tiny.count(ledger, *OPEN) == 0
 
 
 def test_finishing_twice_stores_once(database: Database, ledger: Ledger) -> None:
@@ -258,7 +258,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
     ledger.fail_attempt(first, "out of memory", final=True)
     second = taken(ledger)
     tiny.finish(ledger, second, tiny.outcome(second.configuration))
-    assert ledger.count(State.PENDING) == 6
+    assert tiny.count(ledger, State.PENDING) == 6
     assert ledger.retry() == [first.configuration.key]
     assert tiny.rows(database, "configurations", "state, errors, reason, finished_at", "where rank = 0") == [
         ("pending", 0, None, None)
@@ -271,7 +271,7 @@ def test_what_failed_is_laid_out_again_only_when_asked_for(database: Database, l
 def test_ledgers_of_two_studies_do_not_meet(database: Database, ledger: Ledger, make_study) -> None:
     other = Ledger(database, make_study(name="other"))
     assert other.claim("ann") is not None
-    assert (ledger.count(State.PENDING), other.count(State.PENDING)) == (8, 7)
+    assert (tiny.count(ledger, State.PENDING), tiny.count(other, State.PENDING)) == (8, 7)
     tiny.let_leases_run_out(database)
     assert ledger.reap() == []
     assert len(other.reap()) == 1
@@ -372,19 +372,20 @@ def test_the_first_traceback_is_that_of_the_lowest_rank(ledger: Ledger, make_stu
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_counts_are_of_the_study_its_limit_and_its_states(ledger: Ledger, make_study, database) -> None:
     other = Ledger(database, make_study(name="other"))
-    assert not ledger.count(*COVERED)
+    assert not tiny.count(ledger, *COVERED)
     for _ in range(3):
         claim = taken(ledger)
     taken(other)
     tiny.finish(ledger, claim, tiny.outcome(claim.configuration))
     ledger.fail_attempt(taken(ledger), "too long", final=True)
-    assert (ledger.count(State.RUNNING), ledger.count(State.PENDING), ledger.count(*OPEN)) == (2, 4, 6)
+    states = ((State.RUNNING,), (State.PENDING,), OPEN)
+    assert [tiny.count(ledger, *some) for some in states] == [2, 4, 6]
     assert (
         ledger.jobs_left(JobState.RUNNING, limit=1),
         ledger.jobs_left(JobState.PENDING, limit=5),
         ledger.jobs_left(*OPEN_JOBS, limit=5),
     ) == (1, 1, 3)
-    assert (ledger.count(*COVERED), other.count(*COVERED)) == (1, 0)
+    assert (tiny.count(ledger, *COVERED), tiny.count(other, *COVERED)) == (1, 0)
     assert (ledger.one_finished(), other.one_finished()) == (claim.configuration, None)
     key = claim.configuration.key
     assert ledger.outcome(key) == tiny.outcome(claim.configuration)

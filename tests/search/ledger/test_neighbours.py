@@ -324,7 +324,7 @@ def test_what_is_read_is_no_neighbour_s(street: Street, name: str) -> None:
     assert ledger.jobs_left(JobState.FAILED, kind="round") == 2
     assert ledger.jobs_left(JobState.DROPPED) == FOLDS - 1
     assert ledger.jobs_left(JobState.DONE, kind="fold") == 2 + FOLDS
-    assert ledger.count(State.RUNNING) == 2
+    assert tiny.count(ledger, State.RUNNING) == 2
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -63,7 +63,7 @@ def fill(
 ) -> None:
     """Finish so many configurations of the study, all if not said."""
     ledger, metric = Ledger(database, study), study.definition.metric
-    for _ in range(count or ledger.count(*OPEN)):
+    for _ in range(count or tiny.count(ledger, *OPEN)):
         claim = ledger.claim("ann")
         assert claim is not None
         assert tiny.finish(ledger, claim, outcome(claim.configuration, losses(claim.configuration), metric))

@@ -300,8 +300,8 @@ def test_a_claim_may_leave_configurations_out(study: StoredStudy, ledger: Ledger
     assert ledger.claim("ann", key=keys[0], but=(keys[0],)) is None
     assert (
         ledger.jobs_left(JobState.PENDING, but=keys[:2]),
-        ledger.count(State.PENDING),
-        ledger.count(State.RUNNING),
+        tiny.count(ledger, State.PENDING),
+        tiny.count(ledger, State.RUNNING),
     ) == (5, 7, 1)
 
 
