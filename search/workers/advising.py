@@ -33,7 +33,8 @@ class Adviser:
         self._begin(study.choices)
 
     def _begin(self, choices: Choices) -> None:
-        self._choices, self._known = choices, set[str]()
+        # What the memory has: the value of each configuration with a result, by its key.
+        self._choices, self._known = choices, dict[str, float | None]()
         self.memory = StudyInMemory(
             self._study.definition,
             choices,
@@ -44,14 +45,7 @@ class Adviser:
     def propose(self) -> Configuration:
         """Return the configuration that the sampler would train next, which may be trained or claimed already."""
         self._fill(elsewhere=True)
-        return self.memory.propose(self._value)
-
-    def _value(self, key: str) -> float | None:
-        with self._database.read() as connection:
-            value: float | None = connection.execute(
-                select(columns.value).where(self._mine, columns.key == key)
-            ).scalar()
-            return value
+        return self.memory.propose(self._known.get)
 
     def should_prune(self, configuration: Configuration, reports: Mapping[int, float]) -> bool:
         """Do what `StudyInMemory.should_prune` does, after the latest results were added."""
@@ -67,7 +61,7 @@ class Adviser:
             for row, outcome in self._new(connection):
                 configuration = read_configuration(row.key, row.params)
                 self.memory.add(configuration, outcome.value, reports_of(self._study, outcome))
-                self._known.add(row.key)
+                self._known[row.key] = outcome.value
             if elsewhere:
                 running = select(configurations).where(self._mine, columns.state == State.RUNNING)
                 rows = connection.execute(running)
