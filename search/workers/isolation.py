@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -100,7 +100,7 @@ class Isolation:
             RunError: the problem raised an exception, or the process of the run died.
             WorkError: no process can be started.
         """
-        attempt = _Attempt(self, runs, report, self._stopping, self._begin())
+        attempt = _Attempt(self, runs, report, self._stopping, *self._begin())
         try:
             return attempt.train(params)
         finally:
@@ -159,65 +159,58 @@ class Isolation:
             self._process = None
 
 
+@dataclass(eq=False, slots=True)
 class _Attempt:
     """One call of a problem's `train` in a process of its own."""
 
-    def __init__(
-        self,
-        isolation: Isolation,
-        runs: Sequence[Run],
-        report: Recorder,
-        stopping: threading.Event,
-        pipes: tuple[Connection, socket.socket],
-    ) -> None:
-        self._isolation = isolation
-        self._runs = runs
-        self._report = report
-        self._stopping = stopping
-        self._pipe, self._control = pipes
-        self._checkpoint = report.checkpoint
-        # Whether the process trains: it may have to load the problem before.
-        self._began = False
-        # Whether it was asked to end because the worker is to end.
-        self._asked = False
-        # When it is killed, once it was asked to end.
-        self._kill_at: float | None = None
-        # The exit code of the process, once it has ended; None with `_over` where the nursery is gone too.
-        self._code: int | None = None
-        self._over = False
+    isolation: Isolation
+    runs: Sequence[Run]
+    report: Recorder
+    stopping: threading.Event
+    pipe: Connection
+    control: socket.socket
+    # Whether the process trains: it may have to load the problem before.
+    began: bool = False
+    # Whether it was asked to end because the worker is to end.
+    asked: bool = False
+    # When it is killed, once it was asked to end.
+    kill_at: float | None = None
+    # The exit code of the process, once it has ended; None with `over` where the nursery is gone too.
+    code: int | None = None
+    over: bool = False
 
     def train(self, params: Params) -> Sequence[Any]:
         """Send the runs, serve their process until it has ended, and return the weights."""
         names = [field.name for field in fields(Run) if field.name != "checkpoint"]
-        runs = [{name: getattr(run, name) for name in names} for run in self._runs]
+        runs = [{name: getattr(run, name) for name in names} for run in self.runs]
         with suppress(OSError):  # it has ended already
-            send(self._pipe, params=dict(params), runs=runs, kept=self._checkpoint is not None)
+            send(self.pipe, params=dict(params), runs=runs, kept=self.report.checkpoint is not None)
         last: dict[str, Any] = {}
         content = b""
         while (message := self._next()) is not None:
             answer, more = message
             if answer.get("began"):
-                self._began = True
-                self._report.begin()
+                self.began = True
+                self.report.begin()
             elif any(map(answer.get, ("done", "stopped", "raised"))):
                 last, content = message
-                self._kill_at = monotonic() + END_SECONDS
+                self.kill_at = monotonic() + END_SECONDS
             else:
                 self._serve(answer, more)
         stopped = last.get("stopped", False)
         # A scheduler tells all processes of a job, and this one may learn it a moment later.
-        if stopped and not self._report.stopped and not self._stopping.wait(TOLD_SECONDS):
+        if stopped and not self.report.stopped and not self.stopping.wait(TOLD_SECONDS):
             raise RunError("the process of the run was told to end (SIGTERM), and not by its worker", None)
-        self._report.stopped |= stopped or (self._asked and not last)
-        if self._report.stopped:
+        self.report.stopped |= stopped or (self.asked and not last)
+        if self.report.stopped:
             raise Stopped
         if "raised" in last:
             kind = ImpossibleRunError if last["impossible"] else RunError
             raise kind(last["raised"], conceal(last["traceback"]))
         if not last:
             raise RunError(f"the process of the run {self._ending()}", None)
-        self._isolation.facts = dict(params), last.get("facts", {})
-        weights: list[Any] = unpack(content)["weights"] if content else [None] * len(self._runs)
+        self.isolation.facts = dict(params), last.get("facts", {})
+        weights: list[Any] = unpack(content)["weights"] if content else [None] * len(self.runs)
         for place, reason in last.get("unkept", {}).items():
             weights[int(place)] = ProblemError(reason)
         return weights
@@ -225,54 +218,54 @@ class _Attempt:
     def _next(self) -> tuple[dict[str, Any], bytes] | None:
         """Return the next message of the process; None once there is none, and it has ended."""
         while True:
-            if not self._pipe.closed and self._pipe.poll():
+            if not self.pipe.closed and self.pipe.poll():
                 try:
-                    return receive(self._pipe)
+                    return receive(self.pipe)
                 except EOFError:
-                    self._pipe.close()
-            elif self._over:
+                    self.pipe.close()
+            elif self.over:
                 return None
             else:
                 self._wait()
 
     def _wait(self) -> None:
         """Wait for a message or the end of the process, and see to it that it ends where it has to."""
-        left = self._report.left if self._began else None
-        if self._kill_at is None:
-            saves = self._checkpoint is not None and self._checkpoint.used
+        left = self.report.left if self.began else None
+        if self.kill_at is None:
+            saves = self.report.checkpoint is not None and self.report.checkpoint.used
             if left is not None and left <= 0.0:
-                self._report.late = self._report.stopped = True
+                self.report.late = self.report.stopped = True
                 self._end(OUT_OF_TIME, LATE_SECONDS)
-            elif self._stopping.is_set() and not saves:
-                self._asked = True
+            elif self.stopping.is_set() and not saves:
+                self.asked = True
                 self._end(signal.SIGTERM, END_SECONDS)
-        elif monotonic() > self._kill_at:
+        elif monotonic() > self.kill_at:
             self._send(signal.SIGKILL)
-        waited: list[Any] = [self._control, *([] if self._pipe.closed else [self._pipe])]
-        if self._control in wait(waited, LOOK_SECONDS):
+        waited: list[Any] = [self.control, *([] if self.pipe.closed else [self.pipe])]
+        if self.control in wait(waited, LOOK_SECONDS):
             self._ended()
 
     def _ended(self) -> None:
         """Read what the nursery says of the end of the process."""
-        self._over = True
+        self.over = True
         said = b""
         with suppress(OSError):
-            said = self._control.recv(ENDED.size, socket.MSG_WAITALL)
+            said = self.control.recv(ENDED.size, socket.MSG_WAITALL)
         if len(said) == ENDED.size:
-            self._code, memory = ENDED.unpack(said)
-            self._isolation.memory = max(self._isolation.memory, memory)
+            self.code, memory = ENDED.unpack(said)
+            self.isolation.memory = max(self.isolation.memory, memory)
         else:
             # The nursery has died; the next run has another.
-            self._isolation.close()
+            self.isolation.close()
 
     def _end(self, number: signal.Signals, seconds: float) -> None:
         """Send the process a signal; it is killed if it has not ended after so many seconds."""
-        self._kill_at = monotonic() + seconds
+        self.kill_at = monotonic() + seconds
         self._send(number)
 
     def _send(self, number: signal.Signals) -> None:
         with suppress(OSError):  # the nursery is gone
-            self._control.sendall(bytes([number]))
+            self.control.sendall(bytes([number]))
 
     def _serve(self, asked: dict[str, Any], content: bytes) -> None:
         """Answer a request of the process."""
@@ -280,47 +273,47 @@ class _Attempt:
         answer: dict[str, Any] = {}
         try:
             if "report" in asked:
-                self._report(asked["report"], asked["figures"], asked["diverged"])
+                self.report(asked["report"], asked["figures"], asked["diverged"])
             elif asked.get("poll"):
-                self._report.poll()
+                self.report.poll()
             else:
                 answer, found = self._kept(asked, content)
         except Stopped:
             answer = {"stop": True}
-            self._kill_at = self._kill_at or monotonic() + END_SECONDS
+            self.kill_at = self.kill_at or monotonic() + END_SECONDS
         except ReportError as error:
             answer = {"refused": str(error)}
         else:
-            answer["ending"] = self._report.ending
+            answer["ending"] = self.report.ending
         with suppress(OSError):  # it has ended
-            send(self._pipe, found, **answer)
+            send(self.pipe, found, **answer)
 
     def _kept(self, asked: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         """Find or store the checkpoint of the run, and return the answer."""
-        assert self._checkpoint is not None, "runs that keep none do not ask"  # noqa: S101
+        assert self.report.checkpoint is not None, "runs that keep none do not ask"  # noqa: S101
         if not asked.get("load"):
-            self._checkpoint.store(asked["save"], content)
-        elif (known := self._checkpoint.find()) is not None:
+            self.report.checkpoint.store(asked["save"], content)
+        elif (known := self.report.checkpoint.find()) is not None:
             kept, _ = known
             return {"epoch": kept.epoch}, kept.content
         return {}, b""
 
     def _ending(self) -> str:
         """Describe how the process has ended."""
-        if self._code is None:
+        if self.code is None:
             return "was killed with the one that watches it"
-        if self._code < 0:
+        if self.code < 0:
             try:
-                name = signal.Signals(-self._code).name
+                name = signal.Signals(-self.code).name
             except ValueError:
-                name = f"signal {-self._code}"
-            memory = " (memory may have run out)" if -self._code == signal.SIGKILL else ""
+                name = f"signal {-self.code}"
+            memory = " (memory may have run out)" if -self.code == signal.SIGKILL else ""
             return f"was killed by {name}{memory}"
-        return f"ended with exit code {self._code} before the training did"
+        return f"ended with exit code {self.code} before the training did"
 
     def close(self) -> None:
         """Kill the process if it has not ended, and wait for its end."""
-        if not self._over:
+        if not self.over:
             self._send(signal.SIGKILL)
             self._ended()
-        self._pipe.close()
+        self.pipe.close()

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -53,22 +54,20 @@ def worker_words(studies: Sequence[str], machine: Machine, limit: int | None) ->
     return words if limit is None else [*words, *(["--limit", str(limit)] if limit else ["--rounds"])]
 
 
+@dataclass(eq=False, slots=True)
 class PoolWorker:
     """One worker process of a pool.
 
-    Attributes:
+    Args:
         log: the file to which it prints.
         gpu: the GPU that it has, as CUDA names it; None for whatever it finds.
         told: whether its end was told to the user.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes] | Forked, log: IO[bytes], gpu: str | None = None
-    ) -> None:
-        self.process = process
-        self.log = log
-        self.gpu = gpu
-        self.told = False
+    process: subprocess.Popen[bytes] | Forked
+    log: IO[bytes]
+    gpu: str | None = None
+    told: bool = False
 
     @property
     def failed(self) -> bool:
@@ -211,6 +210,7 @@ class Pool:
         return [worker.ending() for worker in self.workers if worker.failed and not worker.told]
 
 
+@dataclass(eq=False, slots=True)
 class Watch:
     """Looks after the workers of a pool.
 
@@ -218,25 +218,17 @@ class Watch:
     `os._exit`. One that ends by itself hands back what it holds, and says why it ends.
 
     Args:
-        most: how many workers are replaced: what kills one may kill each.
+        most: how many workers are replaced from now on: what kills one may kill each.
         complain: called with a line for each worker that died.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        studies: Sequence[StoredStudy],
-        pool: Pool,
-        most: int,
-        complain: Callable[[str], None],
-    ) -> None:
-        self._database = database
-        self._studies = studies
-        self._pool = pool
-        self._left = most
-        self._complain = complain
-        self._seen: set[int] = set()
-        self._warned: set[str] = set()
+    database: Database
+    studies: Sequence[StoredStudy]
+    pool: Pool
+    most: int
+    complain: Callable[[str], None]
+    _seen: set[int] = field(default_factory=set)
+    _warned: set[str] = field(default_factory=set)
 
     def replace(self, progresses: Sequence[Progress]) -> bool:
         """Start a worker for each that died since the last call, while work is left; return whether one was started.
@@ -244,7 +236,7 @@ class Watch:
         Where the database does not answer, it raises that, and the next call looks at the same workers again.
         """
         started = False
-        for place, worker in enumerate(self._pool.workers):
+        for place, worker in enumerate(self.pool.workers):
             code = worker.process.poll()
             if code is None or place in self._seen:
                 continue
@@ -255,40 +247,40 @@ class Watch:
             worker.told = True
             what = f"{worker.ending()}; it held {', '.join(held) or 'no configuration'}"
             if not any(progress.open for progress in progresses):
-                self._complain(what)
-            elif self._left == 0:
-                self._complain(f"{what}; it is not replaced, as so many have died already")
+                self.complain(what)
+            elif self.most == 0:
+                self.complain(f"{what}; it is not replaced, as so many have died already")
             else:
-                self._left -= 1
+                self.most -= 1
                 started |= self._start(what, worker)
         return started
 
     def pass_on(self) -> None:
         """Say what workers warn of, each thing once, up to `MOST_WARNINGS` of them."""
-        for worker in self._pool.workers:
+        for worker in self.pool.workers:
             for line in worker.warnings():
                 if line not in self._warned and len(self._warned) < MOST_WARNINGS:
                     self._warned.add(line)
-                    self._complain(f"warning: {line[: program.SHOWN]}")
+                    self.complain(f"warning: {line[: program.SHOWN]}")
 
     def _start(self, what: str, died: PoolWorker) -> bool:
-        self._database.close()  # a connection must not be forked
+        self.database.close()  # a connection must not be forked
         try:
-            self._pool.start(died.gpu)
+            self.pool.start(died.gpu)
         except OSError as error:
-            self._complain(f"{what}; it cannot be replaced: {error.strerror or error}")
+            self.complain(f"{what}; it cannot be replaced: {error.strerror or error}")
             return False
-        self._complain(f"{what}; another takes its place")
+        self.complain(f"{what}; another takes its place")
         return True
 
     def _held(self, worker: PoolWorker) -> list[str]:
         """Return the configurations that a worker has not handed back, as the ledger knows them."""
         columns = configurations.c
         name = f"{socket.gethostname()}:{worker.process.pid}:"
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [
                 f"{key} of study {study.name}"
-                for study in self._studies
+                for study in self.studies
                 for key in connection.execute(
                     select(columns.key).where(
                         columns.study_id == study.id,
