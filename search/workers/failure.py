@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 
 from pairsearch.search.common.redaction import conceal
-from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.studies.errors import in_one_line
 from pairsearch.studies.problem import Impossible
 
@@ -24,6 +23,10 @@ class RunError(Exception):
 
 class ImpossibleRunError(RunError, Impossible):
     """A run that its problem has found impossible, in a process of its own."""
+
+
+class TimeLimitError(Exception):
+    """A run takes longer than the time limit of its study. The message is one line."""
 
 
 def traceback_of(error: Exception) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pairsearch.search.ledger.checkpoints import Kept
 from pairsearch.search.ledger.outcome import RunResult
 from pairsearch.search.workers import signals
+from pairsearch.search.workers.failure import TimeLimitError
 from pairsearch.search.workers.given import not_an_epoch, number_of, of_each
 from pairsearch.studies.checkpoint import Checkpoint, State
 from pairsearch.studies.configuration import Params
@@ -20,10 +21,6 @@ from pairsearch.studies.loading import Loaded
 from pairsearch.studies.problem import Figures, Run, Stopped, Weights
 
 log = logging.getLogger(__name__)
-
-
-class TimeLimitError(Exception):
-    """A run takes longer than the time limit of its study. The message is one line."""
 
 
 class Recorder:

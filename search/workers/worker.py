@@ -20,11 +20,11 @@ from pairsearch.search.ledger.outcome import Outcome
 from pairsearch.search.workers.advising import Adviser, Racer
 from pairsearch.search.workers.attempts import ClaimKeeper, handed_back_on_error, runs_of
 from pairsearch.search.workers.choosing import Choice
-from pairsearch.search.workers.failure import failure, traceback_of
+from pairsearch.search.workers.failure import TimeLimitError, failure, traceback_of
 from pairsearch.search.workers.faults import Faults
 from pairsearch.search.workers.heartbeat import Heartbeat
 from pairsearch.search.workers.objective import CrossValidation, Step
-from pairsearch.search.workers.recorder import Recorder, TimeLimitError
+from pairsearch.search.workers.recorder import Recorder
 from pairsearch.search.workers.rounds import NewRounds, Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.tally import Tally

@@ -23,9 +23,9 @@ from project import FIT, Project, values
 from pairsearch.search.common.errors import WorkError
 from pairsearch.search.database.connection import Database
 from pairsearch.search.workers import isolation
-from pairsearch.search.workers.failure import RunError
+from pairsearch.search.workers.failure import RunError, TimeLimitError
 from pairsearch.search.workers.isolation import Isolation, isolated
-from pairsearch.search.workers.recorder import TimeLimitError, Trained, train
+from pairsearch.search.workers.recorder import Trained, train
 from pairsearch.search.workers.rehearsal import Held
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.studies.definition import Definition, parse

@@ -30,8 +30,8 @@ from pairsearch.search.mirror.trials import open_view
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.opening import open_ledger
 from pairsearch.search.workers.attempts import ClaimKeeper
+from pairsearch.search.workers.failure import TimeLimitError
 from pairsearch.search.workers.objective import CrossValidation, Progress
-from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.rounds import Rounds
 from pairsearch.search.workers.run_files import RunFiles
 from pairsearch.search.workers.worker import Worker

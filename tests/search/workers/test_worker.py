@@ -25,8 +25,8 @@ from pairsearch.search.results.progress import read_progress
 from pairsearch.search.results.ranking import read_best
 from pairsearch.search.setup.creation import create_study
 from pairsearch.search.setup.opening import open_ledger
+from pairsearch.search.workers.failure import TimeLimitError
 from pairsearch.search.workers.objective import Progress, Step
-from pairsearch.search.workers.recorder import TimeLimitError
 from pairsearch.search.workers.tally import Tally, total
 from pairsearch.search.workers.worker import Worker
 from pairsearch.studies.configuration import Configuration
