@@ -108,7 +108,7 @@ def test_a_bad_definition_is_refused_with_file_and_field(
     ("text", "message"),
     [
         (b"name = ", "bad.toml: not valid TOML"),
-        (b'title = "\xff"', "bad.toml: not valid TOML"),
+        (b'title = "\xff"', "bad.toml: expected UTF-8 text"),
         (b"", "bad.toml: name:"),
     ],
 )
