@@ -38,7 +38,8 @@ def shown(configuration: Path, tmp_path: Path, storage: Path) -> Shown:
             yield " ".join(words), ask(configuration, *words).encode()
         for folder in (configuration.parent, tmp_path):
             for path in folder.rglob("*"):
-                if path.is_file() and path != storage:
+                # Nobody may read the lock of munge.
+                if path.is_file() and path != storage and path.stat().st_mode & 0o444:
                     yield str(path), path.read_bytes()
         for process in psutil.process_iter(["cmdline", "environ"]):
             words, variables = process.info["cmdline"] or [], process.info["environ"] or {}
