@@ -12,7 +12,6 @@ from pairsearch.search.common.redaction import MASK, conceal_places, learn
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
-SQLITE_DRIVERS = (SQLITE, f"{SQLITE}+pysqlite")
 # Options that SQLite reads from a URL if `uri=true` is among them.
 SQLITE_OPTIONS = frozenset({"uri", "mode", "cache", "immutable", "nolock", "psow", "vfs"})
 # Options of the query whose values are shown. Any other value may be a secret: the option may be a misspelt `password`.
@@ -53,15 +52,19 @@ def parse_url(text: str) -> URL:
             )
         return url.set(drivername=f"{POSTGRESQL}+psycopg")
     if backend == SQLITE:
-        file = url.database or ""
-        # Workers cannot share a database in memory. The URL is not shown: another one in it may have a password.
-        if file in ("", ":memory:") or "://" in file or url.host or url.drivername not in SQLITE_DRIVERS:
-            raise StorageError(f"storage URL names no file: {expected}")
+        if url.drivername not in (SQLITE, f"{SQLITE}+pysqlite") or not url.database or url.host:
+            raise StorageError(f"storage URL {mask(url)!r} names no file: {expected}")
+        if "://" in url.database:
+            raise StorageError(f"storage URL has another URL in a file's place: {expected}")
         unknown = [key for key in url.query if key not in SQLITE_OPTIONS or "uri" not in url.query]
         if unknown:
             raise StorageError(
                 f"storage URL {mask(url)!r} has options that SQLite does not read ({', '.join(unknown)}): "
                 f"expected some of {', '.join(sorted(SQLITE_OPTIONS))}, uri=true among them"
+            )
+        if url.database == ":memory:":
+            raise StorageError(
+                "storage URL names a database in memory, which workers cannot share: name a file"
             )
         return url.set(drivername=SQLITE)
     raise StorageError(f"storage URL names database {backend!r}: {expected}")

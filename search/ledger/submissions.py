@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import insert, select, update
 
 from pairsearch.search.database.clock import now
 from pairsearch.search.database.connection import Database
@@ -63,9 +63,15 @@ def submissions_to(database: Database, studies: Sequence[StoredStudy]) -> list[S
 
 def close(database: Database, ended: Collection[Submission]) -> None:
     """Note that all workers of submissions have ended."""
-    keys = [(one.engine, one.address, one.native_id) for one in ended]
-    theirs = tuple_(columns.engine, columns.address, columns.native_id).in_(keys)
     with database.write() as connection:
-        connection.execute(
-            update(submissions).where(theirs, columns.ended_at.is_(None)).values(ended_at=now())
-        )
+        for one in ended:
+            connection.execute(
+                update(submissions)
+                .where(
+                    columns.engine == one.engine,
+                    columns.address == one.address,
+                    columns.native_id == one.native_id,
+                    columns.ended_at.is_(None),
+                )
+                .values(ended_at=now())
+            )

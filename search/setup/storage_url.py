@@ -39,11 +39,16 @@ def read_storage_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise refused(f"is larger than {LARGEST_FILE} bytes")
+        text = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise refused("is not UTF-8 text") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise refused(f"cannot be read ({reason or error})") from None
-    # What is no UTF-8 becomes what is not printable.
-    text = content.decode("utf-8-sig", "surrogateescape").removesuffix("\n").removesuffix("\r")
-    if len(content) > LARGEST_FILE or not text.strip() or not text.isprintable():
-        raise refused("is not a short line of text")
+    if not text.strip():
+        raise refused("is empty")
+    if not text.isprintable():
+        raise refused("has several lines or control characters")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -11,9 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import wandb
-from filelock import FileLock
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # its stub is incomplete
 
 from pairsearch.search.common.files import made_folder
@@ -24,7 +25,6 @@ STATE = "pairsearch-state"
 """The file in the folder of a run that has its state."""
 PARTS = ".pairsearch-"
 """Begins the name of the folder in which an export writes runs until they are whole."""
-LOCK = "lock"
 LONGEST_TAG = 64
 LONGEST_GROUP = 128
 LONGEST_SECONDS = 5.0
@@ -42,17 +42,13 @@ class Wandb(Tracker):
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
         self._runs = made_folder(made_folder(Path(place)) / "wandb")
         for old in Path(place).glob(f"{PARTS}*"):
-            with (
-                suppress(OSError),
-                FileLock(old / LOCK, blocking=False),
-            ):  # else it is another's, who works in it
+            with suppress(OSError), _lock(old):  # else it is another's, who works in it
                 shutil.rmtree(old)
         # On the same file system; `wandb sync` reads nothing there.
         self._parts = Path(tempfile.mkdtemp(prefix=PARTS, dir=place))
-        # It is locked as long as its process lives: else it is nobody's.
-        self._lock = FileLock(self._parts / LOCK)
-        with suppress(OSError, NotImplementedError):  # not all file systems have locks
-            self._lock.acquire(blocking=False)
+        self._lock: IO[bytes] | None = None
+        with suppress(OSError):  # not all file systems have locks
+            self._lock = _lock(self._parts)
 
     def known(self, study: StoredStudy) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -101,7 +97,19 @@ class Wandb(Tracker):
     def close(self) -> None:
         wandb.teardown()
         shutil.rmtree(self._parts, ignore_errors=True)
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Lock a folder of parts as long as the returned file is open, and its process lives: else it is nobody's.
+
+    Raises:
+        OSError: another process has locked it.
+    """
+    file = (folder / "lock").open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def _has_ended(log: bytes) -> bool:

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from pairsearch.search.common.files import working_directory
-
 MAIN = str(Path(__file__).parents[2] / "__main__.py")
 """What runs this program; it loads the package that it belongs to."""
 # Bytes at the end of what a process has printed that are read.
@@ -37,14 +35,21 @@ def environment() -> dict[str, str]:
     It lacks the entries of PYTHONPATH that stand for the working directory: empty entries (an unset variable leaves
     one), relative paths, and the directory itself.
     """
-    here = os.path.realpath(working_directory())
+    here = Path(os.curdir)
     kept = [
         entry
         for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if Path(entry).is_absolute() and os.path.realpath(entry) != here
+        if Path(entry).is_absolute() and not _same(Path(entry), here)
     ]
     others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return others | ({"PYTHONPATH": os.pathsep.join(kept)} if kept else {})
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
 
 
 def tail(log: IO[bytes]) -> bytes:

@@ -33,24 +33,26 @@ def test_a_file_may_end_in_a_newline(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"",
-        b"\n",
-        b"   \n",
-        b"open-sesame\xff",
-        b"\xff\xfeo\0p\0e\0n\0-\0s\0e\0s\0a\0m\0e\0",
-        b"sqlite:///a.db\nopen-sesame\n",
-        b"open-sesame\n\n",
-        b"open-sesame\0",
-        b"\x1b[31mopen-sesame",
-        b"open-sesame" + b"x" * LARGEST_FILE,
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"   \n", "is empty"),
+        (b"open-sesame\xff", "is not UTF-8 text"),
+        (b"\xff\xfeo\0p\0e\0n\0-\0s\0e\0s\0a\0m\0e\0", "is not UTF-8 text"),
+        (b"sqlite:///a.db\nopen-sesame\n", "has several lines or control characters"),
+        (b"open-sesame\n\n", "has several lines or control characters"),
+        (b"open-sesame\0", "has several lines or control characters"),
+        (b"\x1b[31mopen-sesame", "has several lines or control characters"),
+        (b"open-sesame" + b"x" * LARGEST_FILE, f"is larger than {LARGEST_FILE} bytes"),
     ],
 )
-def test_a_file_that_holds_no_url_is_named_and_not_repeated(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_holds_no_url_is_named_and_not_repeated(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / "url").write_bytes(content)
     complaint = programs.run(tmp_path, "status", PAIRSEARCH_STORAGE_FILE="url").complaint
-    assert "PAIRSEARCH_STORAGE_FILE names 'url', which is not a short line of text" in complaint
+    assert f"PAIRSEARCH_STORAGE_FILE names 'url', which {message}" in complaint
     assert "sesame" not in complaint
 
 

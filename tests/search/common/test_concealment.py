@@ -307,7 +307,7 @@ def test_the_traceback_of_a_bug_hides_it_with_its_causes(
         ("postgresql://ann:open@ses:ame@host/db", "malformed"),
         ("postgresql://ann:open%00sesame@host/db", "a NUL character"),
         ("postgresql://ann@127.0.0.1:1/db?pasword=open-sesame", 'invalid connection option "pasword"'),
-        ("sqlite:///postgresql://ann:open-sesame@host/db", "names no file"),
+        ("sqlite:///postgresql://ann:open-sesame@host/db", "another URL in a file's place"),
         ("sqlite:///a.db?password=open-sesame", "options that SQLite does not read (password)"),
         ("sqlite://ann:open-sesame@host/a.db", "names no file"),
         ("ann:open-sesame@host", "malformed"),

@@ -29,7 +29,7 @@ from pairsearch.search.database.urls import parse_url
         ("postgresql+asyncpg://host/db", "names driver 'postgresql\\+asyncpg'"),
         ("sqlite://", "names no file"),
         ("sqlite://host/file.db", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///:memory:", "in memory"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(given: str, message: str) -> None:
