@@ -70,7 +70,7 @@ def pairs(option: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:
 
 
 def count(*names: str, help: str, default: bool | str = True, least: int = 1, most: int = LARGEST) -> Any:
-    """Return an option that is a number of something, up to what a column of the database holds."""
+    """Return an option that is a number of something, by default up to what a column of the database holds."""
     return typer.Option(*names, metavar="N", min=least, max=most, help=help, show_default=default)
 
 

@@ -92,7 +92,9 @@ def cluster_named(
     detach: bool,
     gpus: bool,
 ) -> Cluster | None:
-    """Return the cluster that `--on` and its options name, None without `--on`; `gpus` is whether some were named.
+    """Return the cluster that `--on` and its options name, None without `--on`.
+
+    `gpus` is whether GPUs of this machine were named.
 
     Raises:
         InputError: there is no such engine, or it has no such option.

@@ -50,7 +50,7 @@ class Fleet:
         complain: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database, self._studies = database, studies
-        self._engine, self._order, self._detach = cluster.engine, order, cluster.detach
+        self._engine, self._order = cluster.engine, order
         self._left, self._limit = left, limit
         self._say, self._complain = say, complain
         self._workers = self._spare = cluster.workers
@@ -65,12 +65,20 @@ class Fleet:
         """Count what is left to be trained."""
         return sum(map(self._left, self.look()))
 
-    def begin(self) -> None:
-        """Submit the workers that are missing; where the engine refuses, nothing is stored."""
+    def begin(self) -> bool:
+        """Submit the workers that are missing, and return whether something is left for them.
+
+        Where the engine refuses, nothing is stored.
+        """
+        for study in self._studies:
+            Ledger(self._database, study).go_on()
+        if not self.left():
+            return False
         alive = self.alive()
         if alive:
             self._say(f"{self._engine.name}: {workers(alive)} there already")
         self._submit(self._workers - alive)
+        return True
 
     def _submit(self, count: int) -> None:
         if count <= 0:
@@ -121,28 +129,13 @@ class Fleet:
     def _counts(self) -> dict[Submission, Count]:
         return counted(self._database, self._engine, self._mine())
 
-    def train(self, on_progress: Callable[[Sequence[Progress], bool], None]) -> bool:
-        """Have workers train what is left; return whether there was something, and they were followed to their end.
-
-        Args:
-            on_progress: called with the progress of each study, and with whether this is the last call.
-        """
-        for study in self._studies:
-            Ledger(self._database, study).go_on()
-        if not self.left():
-            return False
-        self.begin()
-        if not self._detach:
-            try:
-                self.follow(on_progress)
-            finally:
-                reconcile(self._database, self._studies)
-        return not self._detach
-
     def follow(self, on_progress: Callable[[Sequence[Progress], bool], None]) -> None:
         """Follow the ledger until nothing is left, or no worker is.
 
         Where somebody interrupts it, workers of a lasting engine go on.
+
+        Args:
+            on_progress: called with the progress of each study, and with whether this is the last call.
         """
         latest, asked = self.look(), float("-inf")
         try:
@@ -166,6 +159,8 @@ class Fleet:
                     "`pairsearch stop` ends them"
                 )
             raise
+        finally:
+            reconcile(self._database, self._studies)
         on_progress(self.look(), True)
 
     @contextmanager
@@ -266,7 +261,7 @@ def counted(database: Database, engine: Engine, mine: Sequence[Submission]) -> d
     """Count the workers of submissions to an engine, and note which have ended."""
     counts = engine.count([one.native_id for one in mine])
     found = {one: counts.get(one.native_id, Count(0, 0)) for one in mine}
-    if ended := [one for one, count in found.items() if not count.alive]:
+    if engine.lasting and (ended := [one for one, count in found.items() if not count.alive]):
         with suppress(StorageError):  # the database may be read-only
             submissions.close(database, ended)
     return found
@@ -285,13 +280,14 @@ def search_on(
 ) -> list[Progress]:
     """Search studies by workers on a cluster, as `workers.searching.search` does by those of this machine."""
     fleet = Fleet(database, studies, cluster, order, limit=limit, say=say, complain=complain)
-    if fleet.train(on_progress):
-        return conclude(database, studies, fleet.look(), fleet.complaints(), complain)
-    if fleet.left():
-        return fleet.look()
+    if not fleet.begin():
+        if cluster.detach:
+            say("nothing is left to be trained")
+        return conclude(database, studies, fleet.look())
     if cluster.detach:
-        say("nothing is left to be trained")
-    return conclude(database, studies, fleet.look())
+        return fleet.look()
+    fleet.follow(on_progress)
+    return conclude(database, studies, fleet.look(), fleet.complaints(), complain)
 
 
 def evaluate_on(
@@ -316,8 +312,9 @@ def evaluate_on(
     before = failed()
     rounds = attrgetter("rounds_left")
     fleet = Fleet(database, studies, cluster, order, rounds, say=say, complain=say)
-    if not fleet.train(lambda found, _: on_progress(sum(map(rounds, found)))):
+    if not fleet.begin() or cluster.detach:
         return
+    fleet.follow(lambda found, _: on_progress(sum(map(rounds, found))))
     why = "; ".join(fleet.complaints())
     if count := fleet.left():
         raise WorkError(

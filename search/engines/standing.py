@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pairsearch.search.common.errors import InputError, PairsearchError
+from pairsearch.search.common.errors import InputError
 from pairsearch.search.common.machine import LEASE_SECONDS
 from pairsearch.search.database.connection import Database
 from pairsearch.search.database.states import JobState
@@ -27,30 +27,35 @@ def by_engine(database: Database, studies: Sequence[StoredStudy]) -> dict[tuple[
     return found
 
 
-def stop_all(database: Database, studies: Sequence[StoredStudy], say: Callable[[str], None]) -> None:
+def stop_all(
+    database: Database, studies: Sequence[StoredStudy], say: Callable[[str], None], *, forget: bool = False
+) -> None:
     """End the workers of studies that engines have, after the ledger told them to, and wait until leases are closed.
 
+    Args:
+        forget: whether workers that an engine does not end count as ended, since it is gone for good.
+
     Raises:
-        EngineError: engines do not answer; their workers end by the ledger. Those of an engine that cannot be reached
-            count as ended once no lease is left, since it may be gone for good.
+        EngineError: engines do not answer, and are not to be forgotten; their workers end by the ledger.
     """
-    silent, unreached = list[str](), list[Submission]()
+    silent = []
     found = {key: left for key, every in by_engine(database, studies).items() if (left := _open(every))}
     for (name, address), mine in found.items():
         try:
             say(_stop(database, engine_named(name, address or None), mine))
         except (EngineError, InputError) as error:
             silent.append(f"{name} does not end its workers, the ledger does: {error}")
-            unreached += mine if isinstance(error, EngineError) else []
+            if forget:
+                submissions.close(database, mine)
+                say(f"{name}: {workers(sum(one.workers for one in mine))} forgotten ({error})")
     end = time.monotonic() + 2 * LEASE_SECONDS
     while found and time.monotonic() < end:
         reconcile(database, studies)
         if not any(Ledger(database, study).jobs_left(JobState.RUNNING) for study in studies):
-            submissions.close(database, unreached)
             break
         time.sleep(LOOK_SECONDS)
-    if silent:
-        raise EngineError("; ".join(silent))
+    if silent and not forget:
+        raise EngineError(f"{'; '.join(silent)}; a cluster that is gone for good is forgotten by --forget")
 
 
 def _stop(database: Database, engine: Engine, mine: Sequence[Submission]) -> str:
@@ -101,7 +106,7 @@ def standings(database: Database, studies: Sequence[StoredStudy]) -> list[Standi
         try:
             if mine:
                 counts = counted(database, engine_named(name, address or None), mine)
-        except PairsearchError as error:
+        except (EngineError, InputError) as error:
             found.append(Standing(name, address, error=str(error)))
             continue
         pending = sum(count.pending for count in counts.values())

@@ -97,7 +97,10 @@ def _path(folder: Path, table: Table) -> Path:
 
 
 def _read(path: Path) -> pa.Table:
-    found = read_arrow(path)
+    try:
+        found = read_arrow(path)
+    except InputError as error:
+        raise InputError(f"{error}: expected a table of a folder that `pairsearch export` wrote") from None
     version = (found.schema.metadata or {}).get(b"format", b"").decode(errors="replace")
     if version != FORMAT:
         said = f"format {version!a}" if version else "no format"

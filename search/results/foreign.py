@@ -185,7 +185,7 @@ def _judged(
     times: Sequence[str],
     each: int = 1,
 ) -> list[Judged]:
-    """Return the rows of a table, which took its `times` as often as `each` says; arguments name columns."""
+    """Return the rows of a table, by the names of its columns; each row took its `times` so often as `each` says."""
     rows = len(next(iter(cells.values())))
     return [
         Judged(
@@ -228,6 +228,8 @@ def incoming(judged: Sequence[Judged], metric: str, told: Told) -> Incoming:
         )
     points: dict[str, Judged] = {}
     for one in judged:
+        if not one.params:
+            raise InputError(f"{told.source} has a configuration without parameters")
         key = Configuration(one.params).key
         if key in points:
             raise InputError(f"{told.source} has two rows with the same parameters: {key}")

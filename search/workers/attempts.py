@@ -1,4 +1,4 @@
-"""What a worker has of a claim: the checkpoints of its runs, and that it goes back."""
+"""Keeps the checkpoints of a claim for its worker, and hands the claim back where an error ends the worker."""
 
 from __future__ import annotations
 

@@ -20,8 +20,10 @@ class Heartbeat:
 
     The thread lives during a `with` block: starting one for each claim takes longer than a short run.
 
+    It sets `stopping` when the study's workers are told to stop.
+
     Attributes:
-        lost: set once the claim was lost; `stopping` is, when the study's workers are told to stop.
+        lost: set once the claim was lost.
     """
 
     def __init__(self, ledger: Ledger, stopping: threading.Event) -> None:

@@ -101,7 +101,7 @@ class Settings(BaseModel):
         for setting, value, kinds, example in (
             ("repeats", self.repeats, REPEATED, "2"),
             ("test_size", self.test_size, SHUFFLED, "0.2"),
-            ("groups", self.groups, GROUPED, "the name of a column"),
+            ("groups", self.groups, GROUPED, "the name of a column or array"),
         ):
             if value is None and self.splitter in kinds:
                 raise ValueError(f"settings.{setting}: {name} needs it, for example {example}")

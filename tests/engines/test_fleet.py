@@ -104,10 +104,11 @@ def test_workers_that_cannot_be_stored_are_ended(
 def test_who_has_what_it_wanted_leaves_the_workers_of_others(database: Database, study: StoredStudy) -> None:
     engine = Imagined()
     Fleet(database, [study], Cluster(engine, 2), ORDER).begin()
-    # No configuration is within its limit, as where another command wants a part, or rounds alone.
-    own = Fleet(database, [study], Cluster(engine, 3), ORDER, limit=0)
+    # It has what is within its limit, as where another command wants all, or rounds alone.
+    own = Fleet(database, [study], Cluster(engine, 3), ORDER, limit=1)
     own.begin()
     engine.workers["2"] = Count(1, 0)
+    tiny.execute(database, "update pairsearch_configurations set state = 'failed' where rank = 0")
     own.follow(lambda *_: None)
     assert engine.workers == {"0": Count(0, 1), "1": Count(0, 1), "2": Count(0, 0)}
     tiny.execute(database, "update pairsearch_configurations set state = 'failed'")
@@ -138,6 +139,18 @@ def test_who_follows_says_once_that_the_database_is_away_and_ends_after_a_stop_w
     assert any("does not answer" in line for line in said)
 
 
+def test_a_detached_search_says_what_it_submitted_whatever_its_workers_have_done(
+    database: Database, study: StoredStudy
+) -> None:
+    engine, said = Imagined(), list[str]()
+    engine.before = lambda: tiny.execute(database, "update pairsearch_configurations set state = 'failed'")
+    cluster = Cluster(engine, 2, detach=True)
+    assert search_on(cluster, ORDER, database, [study], say=said.append)[0].open == 0
+    with pytest.raises(WorkError, match="3 configurations failed"):
+        search_on(cluster, ORDER, database, [study], say=said.append)
+    assert said == ["imagined: 2 workers submitted (0, 1)", "nothing is left to be trained"]
+
+
 def test_stop_goes_on_past_an_engine_that_is_gone(
     database: Database, study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +170,12 @@ def test_stop_goes_on_past_an_engine_that_is_gone(
         standing.stop_all(database, [study], said.append)
     assert said == ["imagined: 2 workers ended"]
     assert engines["c"].alive == 0
-    # One that another machine may know is asked again; one that nobody reaches would be named for ever.
+    # They are asked again, as they may answer later, until somebody says that they never will.
     stored = submissions.submissions_to(database, [study])
-    assert {one.address: one.ended for one in stored} == {"a": False, "b": True, "c": True}
+    assert {one.address: one.ended for one in stored} == {"a": False, "b": False, "c": True}
+    standing.stop_all(database, [study], said.append, forget=True)
+    assert said[1:] == [
+        "imagined: 2 workers forgotten (a package is missing)",
+        "imagined: 2 workers forgotten (nobody is there)",
+    ]
+    assert all(one.ended for one in submissions.submissions_to(database, [study]))

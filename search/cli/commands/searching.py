@@ -114,7 +114,16 @@ def run(
         print_json(summaries)
 
 
-def stop(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:
+def stop(
+    study: options.Studies,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Count workers as ended that their cluster cannot end: it is gone for good."
+        ),
+    ] = False,
+) -> None:
     """A worker reads it when it renews a lease, four times in its length, and ends when its problem reports next. It
     works where signals do not. Workers that `--on` submitted are then ended by their engine too, and the command waits
     until they have. `run`, `worker` and `evaluate` begin again.
@@ -124,7 +133,7 @@ def stop(study: options.Studies, storage: options.Storage = options.DEFAULT_STOR
         ledger = Ledger(database, found)
         ledger.stop()
         say(f"{found.name}: told to stop; {ledger.jobs_left(JobState.RUNNING)} jobs are in hand")
-    stop_all(database, stored, say)
+    stop_all(database, stored, say, forget=forget)
 
 
 def retry(study: options.Studies, storage: options.Storage = options.DEFAULT_STORAGE) -> None:

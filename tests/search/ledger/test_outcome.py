@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import tiny
 
-from pairsearch.search.database.column_types import WrongValueError
+from pairsearch.search.database.column_types import KINDS, WrongValueError
 from pairsearch.search.database.states import State
 from pairsearch.search.ledger.jobs import blocks, fold_jobs
 from pairsearch.search.ledger.outcome import Outcome, RunResult, conclude, mean_of, reports_of
@@ -173,3 +175,8 @@ def test_a_curve_has_a_number_for_each_epoch() -> None:
     assert (first, type(first), math.isnan(second)) == (1.0, float, True)
     with pytest.raises(WrongValueError, match=r"array of 3 numbers.*run_id=5"):
         read_curve(5, "[1, null]", 3)
+
+
+def test_a_fact_may_name_a_file_that_is_no_utf_8() -> None:
+    file = os.fsdecode(b"caf\xe9.csv")
+    assert KINDS["JSON object"](json.dumps({"file": file}))

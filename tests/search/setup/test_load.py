@@ -401,7 +401,8 @@ def test_files_that_are_no_tables_are_named(
     export_folder(database, [searched], folder)
     (folder / "rounds.parquet").rename(folder / "others.parquet")
     with pytest.raises(
-        InputError, match=r"rounds\.parquet cannot be read as a table \(No such file or directory\)"
+        InputError,
+        match=r"rounds\.parquet cannot be read as a table \(No such file or directory\): expected a table of",
     ):
         load(other, str(folder))
     (folder / "others.parquet").rename(folder / "rounds.parquet")

@@ -203,7 +203,7 @@ def test_a_plain_table_has_parameters_and_folds(tmp_path: Path, url: str) -> Non
             {"a": [1, 1], "fold0": [1.0, 2.0], "fold1": [1.0, 2.0]},
             "mine.csv has two rows with the same parameters: a=1",
         ),
-        ({"fold0": [1.0], "fold1": [1.0]}, "mine.csv: grid: expected at least one parameter with its values"),
+        ({"fold0": [1.0], "fold1": [1.0]}, "mine.csv has a configuration without parameters"),
         ({"a": [1], "fold0": ["x"], "fold1": [1.0]}, "expected numbers in column fold0, got 'x'"),
         ({"a b": [1], "fold0": [1.0], "fold1": [1.0]}, "mine.csv: grid.* expected a name"),
     ],
